@@ -1,0 +1,38 @@
+# Each target makes .venv as needed; pip follows your own settings (index, proxy, cache).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: install demo test check bench clean
+.DEFAULT_GOAL := install
+
+install: $(STAMP)
+
+# torch goes first and alone: later installs then find the pinned build and fetch no other.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,dev]'
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/python examples/demo.py --out out/demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	mkdir -p out/bench
+	$(BIN)/mogao bench ectf --json | tail -n 1 > out/bench/ectf.json
+	$(BIN)/mogao bench train --json | tail -n 1 > out/bench/train.json
+	@echo "wrote out/bench/ectf.json and out/bench/train.json"
+
+clean:
+	rm -rf .venv out

@@ -1,0 +1,1 @@
+"""Data: pictures, records in files, conversions, mixtures, and the offline scene world."""

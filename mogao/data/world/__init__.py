@@ -1,0 +1,1 @@
+"""The offline scene world: composed pictures of open emoji art with exact ground truth."""

@@ -1,0 +1,188 @@
+"""Draw random scenes: which places are free, which colours stand out, which relations hold.
+
+In: a generator and a vocabulary. Out: scenes that keep the rules: little overlap, a clear margin
+for every relation that a text may state, no object lost in its background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from mogao.data.world import atlas
+from mogao.data.world.backgrounds import BACKGROUNDS, background
+from mogao.data.world.choice import pick
+from mogao.data.world.colours import COLOURS
+from mogao.data.world.scene import CANVAS, SIZES, Box, Scene, SceneObject, Size
+from mogao.errors import DataError
+
+RELATIONS = ("left of", "right of", "above", "below")
+MARGIN = 36  # least distance of centres along a stated relation, pixels of the canvas
+_EDGE = 2  # least distance of a cell from the canvas border, pixels
+_GAP = 2  # least distance of two cells, pixels
+_TRIES = 200
+_PAIR_SIZES: tuple[Size, ...] = ("large", "medium", "medium", "small")
+_FEW_SIZES: tuple[Size, ...] = ("medium", "small")
+_NEAR = 55.0  # Euclidean RGB distance below which a pixel is lost in the background
+_LOST = 0.3  # share of lost pixels above which an object is not placed on a background
+
+
+def stands_out(concept: str, colour: str | None, *, style: str, ground: str) -> bool:
+    """Whether an object differs enough from every row of a background."""
+    return ground in _visible_on(concept, colour, style)
+
+
+@lru_cache(maxsize=100_000)
+def _visible_on(concept: str, colour: str | None, style: str) -> frozenset[str]:
+    sprite = np.asarray(atlas.sprite(concept, style=style, colour=colour, pixels=32, flip=False))
+    pixels = sprite[sprite[..., 3] > 127][:, :3].astype(np.float32)
+    rows = np.stack([background(name, 8)[:, 0] for name in BACKGROUNDS]).astype(np.float32)
+    distances = np.linalg.norm(pixels[:, None, None] - rows, axis=-1)
+    lost = (distances < _NEAR).mean(0).max(-1)
+    return frozenset(name for name, share in zip(BACKGROUNDS, lost, strict=True) if share <= _LOST)
+
+
+def grounds_for(
+    objects: Sequence[tuple[str, str | None]], style: str, *, among: Sequence[str] = ()
+) -> list[str]:
+    """Backgrounds on which all of these (concept, colour) pairs stand out."""
+    visible = [_visible_on(concept, colour, style) for concept, colour in objects]
+    return [name for name in among or BACKGROUNDS if all(name in names for names in visible)]
+
+
+def holds(relation: str, first: SceneObject, second: SceneObject, *, margin: int = MARGIN) -> bool:
+    """Whether `first` is clearly `relation` (left of, right of, above, below) `second`."""
+    dx, dy = first.x - second.x, first.y - second.y
+    along = {"left of": -dx, "right of": dx, "above": -dy, "below": dy}[relation]
+    across = abs(dy) if relation in ("left of", "right of") else abs(dx)
+    return along >= margin and across <= 0.7 * along
+
+
+def apart(first: Box, second: Box) -> bool:
+    """Whether two boxes keep the least distance from each other."""
+    return (
+        first[2] + _GAP <= second[0]
+        or second[2] + _GAP <= first[0]
+        or first[3] + _GAP <= second[1]
+        or second[3] + _GAP <= first[1]
+    )
+
+
+def centre_range(size: Size) -> tuple[int, int]:
+    """(lowest, highest) coordinate of a centre whose cell lies inside the canvas."""
+    half = SIZES[size] // 2
+    return half + _EDGE, CANVAS - half - _EDGE
+
+
+def place(
+    rng: np.random.Generator, sizes: Sequence[Size], *, taken: Sequence[SceneObject] = ()
+) -> list[tuple[int, int]] | None:
+    """Draw centres so that all cells lie inside the canvas and apart from each other.
+
+    Returns:
+        (x, y) per size, or None where no free places were found.
+    """
+    draws = rng.random((_TRIES, 2)).tolist()
+    cells = [item.cell for item in taken]
+    first = len(cells)
+    places: list[tuple[int, int]] = []
+    for u, v in draws:
+        half = SIZES[sizes[len(places)]] / 2
+        room = CANVAS - 2 * (half + _EDGE)
+        x, y = int(half + _EDGE + u * room), int(half + _EDGE + v * room)
+        cell = (x - half, y - half, x + half, y + half)
+        if all(apart(cell, other) for other in cells):
+            cells.append(cell)
+            places.append((x, y))
+            if len(places) == len(sizes):
+                return places
+        elif len(places) > 1 and u < 0.05:
+            # A bad early place can block the rest: now and then begin again.
+            places.clear()
+            del cells[first:]
+    return None
+
+
+def sizes_for(rng: np.random.Generator, count: int) -> list[Size]:
+    """Sizes of `count` objects: one is medium or large, many are small."""
+    if count == 1:
+        return ["large" if rng.random() < 0.6 else "medium"]
+    if count == 2:
+        return [pick(rng, _PAIR_SIZES) for _ in range(2)]
+    if count <= 4:
+        return [pick(rng, _FEW_SIZES) for _ in range(count)]
+    return ["small"] * count
+
+
+def compose(
+    rng: np.random.Generator,
+    objects: Sequence[tuple[str, str | None]],
+    *,
+    style: str,
+    relation: str | None = None,
+    ground: str | None = None,
+    flip_share: float = 0.0,
+) -> Scene:
+    """Place given (concept, colour) pairs on a background on which they stand out.
+
+    Args:
+        rng: Source of all choices.
+        objects: At most 6 pairs; objects of the same concept get the same size.
+        style: Style of all sprites.
+        relation: Relation of the first object to the second that must hold clearly.
+        ground: Background to use; None draws a fitting one.
+        flip_share: Share of mirrored objects, in [0, 1]; no text speaks of it.
+
+    Raises:
+        DataError: No background fits, or the objects cannot be placed.
+    """
+    if ground is None:
+        fitting = grounds_for(objects, style)
+        if not fitting:
+            raise DataError(f"no background lets all of {list(objects)} stand out in {style}")
+        ground = pick(rng, fitting)
+    by_concept: dict[str, Size] = {}
+    for _ in range(_TRIES):
+        by_concept.clear()
+        for (concept, _), size in zip(objects, sizes_for(rng, len(objects)), strict=True):
+            by_concept.setdefault(concept, size)
+        places = place(rng, [by_concept[concept] for concept, _ in objects])
+        if places is None:
+            continue
+        items = tuple(
+            SceneObject(concept, colour, by_concept[concept], x, y, bool(rng.random() < flip_share))
+            for (concept, colour), (x, y) in zip(objects, places, strict=True)
+        )
+        if relation is None or holds(relation, items[0], items[1]):
+            return Scene(ground, style, items)
+        swapped = (_moved(items[0], items[1]), _moved(items[1], items[0]), *items[2:])
+        if items[0].size == items[1].size and holds(relation, swapped[0], swapped[1]):
+            return Scene(ground, style, swapped)
+    raise DataError(f"cannot place {len(objects)} objects {list(objects)} with {relation!r}")
+
+
+def sample_scene(
+    rng: np.random.Generator,
+    *,
+    concepts: Sequence[str] = (),
+    styles: Sequence[str] = atlas.STYLES,
+    max_objects: int = 4,
+) -> Scene:
+    """Draw any scene: style, background and 1 to `max_objects` objects, some of them coloured."""
+    names = list(concepts or atlas.concepts())
+    style = pick(rng, styles)
+    colours = list(COLOURS)
+    while True:
+        objects: list[tuple[str, str | None]] = []
+        for _ in range(int(rng.integers(1, max_objects + 1))):
+            name = pick(rng, names)
+            painted = atlas.concept(name).colourable and rng.random() < 0.4
+            objects.append((name, pick(rng, colours) if painted else None))
+        if grounds_for(objects, style):
+            return compose(rng, objects, style=style, flip_share=0.3)
+
+
+def _moved(item: SceneObject, to: SceneObject) -> SceneObject:
+    return SceneObject(item.concept, item.colour, item.size, to.x, to.y, item.flip)

@@ -1,0 +1,64 @@
+"""The world as a source of documents: item number i depends on the seed and i alone.
+
+In: a `WorldConfig`. Out: documents for training and evaluation, texts for the tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mogao.config import WorldConfig
+from mogao.data.world.choice import pick_weighted
+from mogao.data.world.recipes import RECIPES, make, write
+from mogao.data.world.splits import Settings
+from mogao.errors import ConfigError, nearest
+from mogao.sequence import InterleavedSequence
+
+
+class World:
+    """Endless documents with random access; cheap to make, so nothing is stored.
+
+    Args:
+        config: Recipes and their weights, split, seed, styles, most objects, cycle.
+
+    Raises:
+        ConfigError: A recipe or style is unknown, or the weights are not positive.
+    """
+
+    def __init__(self, config: WorldConfig) -> None:
+        for name, weight in config.recipes.items():
+            if name not in RECIPES:
+                raise ConfigError(f"recipes: got {name!r}; {nearest(name, RECIPES)}")
+            if weight < 0:
+                raise ConfigError(f"recipes.{name}: got weight {weight}, expected 0 or more")
+        if not sum(config.recipes.values()):
+            raise ConfigError("recipes: all weights are 0; give at least one a positive weight")
+        self.config = config
+        self.settings = Settings.from_config(config)
+
+    def item(self, index: int) -> InterleavedSequence:
+        """Document number `index`, 0 or more; the same every time, on every machine."""
+        name, rng, index = self._draw(index)
+        record_id = f"world-{self.config.split}-{self.config.seed}-{index}"
+        return make(name, rng, self.settings, record_id=record_id)
+
+    def items(self, start: int = 0) -> Iterator[InterleavedSequence]:
+        """All documents from `start` on, without end."""
+        while True:
+            yield self.item(start)
+            start += 1
+
+    def texts(self, count: int) -> Iterator[str]:
+        """Every text of the first `count` documents, without painting pictures."""
+        for index in range(count):
+            name, rng, _ = self._draw(index)
+            yield from write(name, rng, self.settings).texts
+
+    def _draw(self, index: int) -> tuple[str, np.random.Generator, int]:
+        if self.config.cycle:
+            index %= self.config.cycle
+        rng = np.random.default_rng([self.config.seed, index])
+        weights = {name: weight for name, weight in self.config.recipes.items() if weight}
+        return pick_weighted(rng, weights), rng, index

@@ -1,0 +1,252 @@
+"""The judge of the world: what a picture shows, by normalised correlation with the whole atlas.
+
+In: RGB bytes of a picture. Out: a `Report`. The background is found and taken away, the pieces
+that stand out are grouped into crops, and each crop is compared with every concept of the
+vocabulary in both styles, mirrored or not, natural and recoloured. Pieces are grouped so that the
+least energy of the picture stays unexplained. The judge knows neither prompt nor scene.
+
+Source: own design, docs/decisions.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mogao.errors import RequestError
+from mogao.evaluation.judges.bank import COARSE, FINE, MARGIN, Indices, load_bank, windows
+from mogao.evaluation.judges.crops import (
+    MAX_SIDE,
+    Floats,
+    Mask,
+    Piece,
+    find_background,
+    find_pieces,
+    foreground,
+)
+from mogao.evaluation.judges.report import Finding, Report
+
+PIXELS = 128
+MIN_SIDE = 16  # anything shorter is a speck, pixels
+_CANDIDATES = 32  # drawings per crop that are compared at many places
+_SHIFTS = (-2.0, 0.0, 2.0)  # of the window's centre, pixels
+_SCALES = (0.94, 1.0, 1.08, 1.18)  # of the window's side: lost pixels make boxes too short
+_COARSE = (1.0, 1.12)  # scales at which all drawings are compared
+_PRICE = 0.04  # of one more thing, as a share of the energy of the picture
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Picture:
+    """One picture under judgement: its difference from its background, and the background.
+
+    Attributes:
+        difference: Picture minus background [3, rows, cols].
+        rows: Colour of the background per row [rows, 3].
+        pieces: What stands out.
+    """
+
+    difference: Floats
+    rows: Floats
+    pieces: list[Piece]
+
+    def crops(
+        self, group: int, places: NDArray[np.floating], *, cells: int
+    ) -> tuple[Floats, Floats]:
+        """Cut windows out, leaving out all pixels of pieces outside a group.
+
+        Args:
+            group: Bit set of pieces.
+            places: Centre x, centre y and side of each window, pixels [windows, 3].
+            cells: Side of a crop.
+
+        Returns:
+            Crops [windows, cells, cells, 3] and their backgrounds [windows, cells, 3].
+        """
+        across = windows(places[:, 0], places[:, 2], pixels=PIXELS, cells=cells)
+        down = windows(places[:, 1], places[:, 2], pixels=PIXELS, cells=cells)
+        lines = (self.difference * self.own(group)) @ across.transpose(0, 2, 1)[:, None]
+        crops = (down[:, None] @ lines).transpose(0, 2, 3, 1)
+        weight = np.maximum(down.sum(-1, keepdims=True), 1e-6)
+        return crops, (down / weight) @ self.rows
+
+    def own(self, group: int) -> Mask:
+        """Every pixel but those of pieces outside a group, a bit set of pieces."""
+        others = np.zeros((PIXELS, PIXELS), bool)
+        for number, piece in enumerate(self.pieces):
+            if not group >> number & 1:
+                others |= piece.mask
+        return ~_dilated(others)
+
+    def energy(self, group: int) -> float:
+        """Squared difference within the pieces of a group."""
+        squares = np.square(self.difference).sum(0)
+        chosen = [piece for number, piece in enumerate(self.pieces) if group >> number & 1]
+        return float(sum(squares[piece.mask].sum() for piece in chosen))
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """The drawing that fits a group of pieces best, and where."""
+
+    group: int
+    drawing: int
+    flip: bool
+    x: float
+    y: float
+    side: float
+    score: float
+
+
+class CorrelationJudge:
+    """Reads pictures of the world; deterministic, and the same for every picture."""
+
+    def read(self, pixels: NDArray[np.uint8]) -> Report:
+        """Say what a picture shows.
+
+        Args:
+            pixels: RGB bytes [128, 128, 3].
+
+        Raises:
+            RequestError: The picture has another shape.
+        """
+        if pixels.shape != (PIXELS, PIXELS, 3):
+            raise RequestError(
+                f"the judge got a picture of shape {pixels.shape}, expected "
+                f"({PIXELS}, {PIXELS}, 3): scale it first"
+            )
+        name, rows = find_background(pixels)
+        difference = pixels - rows[:, None]
+        pieces = find_pieces(foreground(difference))
+        picture = _Picture(np.ascontiguousarray(difference.transpose(2, 0, 1)), rows, pieces)
+        found = [
+            _finding(picture, match)
+            for match in _partition(picture, _matches(picture))
+            if match.side >= MIN_SIDE
+        ]
+        found.sort(key=lambda finding: finding.size, reverse=True)
+        return Report(name, tuple(found))
+
+
+def _groups(pieces: Sequence[Piece]) -> list[int]:
+    """Bit sets of pieces that are small enough together to be one thing."""
+    groups = {1 << number for number in range(len(pieces))}
+    frontier = set(groups)
+    while frontier:
+        grown = {
+            group | 1 << number
+            for group in frontier
+            for number in range(len(pieces))
+            if not group >> number & 1
+        }
+        frontier = {group for group in grown - groups if _side(pieces, group) <= MAX_SIDE}
+        groups |= frontier
+    return sorted(groups)
+
+
+def _matches(picture: _Picture) -> list[_Match]:
+    """Compare each group with all drawings, then with the best of them at many places."""
+    groups = _groups(picture.pieces)
+    if not groups:
+        return []
+    places = [_place(picture.pieces, group) for group in groups]
+    coarse = load_bank(COARSE)
+    cut = [
+        picture.crops(group, place * np.array([[1, 1, scale] for scale in _COARSE]), cells=COARSE)
+        for group, place in zip(groups, places, strict=True)
+    ]
+    crops, backgrounds = (np.concatenate(part) for part in zip(*cut, strict=True))
+    scores = np.maximum(
+        coarse.correlate(crops, backgrounds), coarse.correlate(crops[:, :, ::-1], backgrounds)
+    )
+    scores = scores.reshape(len(groups), len(_COARSE), -1).max(1)
+    among = np.argpartition(scores, -_CANDIDATES)[:, -_CANDIDATES:]
+    return [
+        _refined(picture, group, place=place, among=drawings)
+        for group, place, drawings in zip(groups, places, among, strict=True)
+    ]
+
+
+def _refined(picture: _Picture, group: int, *, place: Floats, among: Indices) -> _Match:
+    """Find the best of some drawings at places around a first guess."""
+    grid = [(x, y, scale) for scale in _SCALES for y in _SHIFTS for x in _SHIFTS]
+    places = np.array([[place[0] + x, place[1] + y, place[2] * scale] for x, y, scale in grid])
+    crops, backgrounds = picture.crops(group, places, cells=FINE)
+    bank = load_bank(FINE)
+    straight = bank.correlate(crops, backgrounds, among)
+    mirrored = bank.correlate(crops[:, :, ::-1], backgrounds, among)
+    scores = np.stack([straight, mirrored])
+    flip, best, index = np.unravel_index(int(scores.argmax()), scores.shape)
+    x, y, side = places[best].tolist()
+    score = float(scores[flip, best, index])
+    return _Match(group, int(among[index]), bool(flip), x, y, side / MARGIN, score)
+
+
+def _partition(picture: _Picture, matches: Iterable[_Match]) -> list[_Match]:
+    """Choose groups that hold each piece once and leave the least energy unexplained."""
+    every = (1 << len(picture.pieces)) - 1
+    price = _PRICE * picture.energy(every)
+    costs = [
+        (match, price + picture.energy(match.group) * (1 - max(match.score, 0) ** 2))
+        for match in matches
+    ]
+    best: dict[int, tuple[float, list[_Match]]] = {0: (0.0, [])}
+    for done in range(every):  # every subset comes after its own subsets
+        if done not in best:
+            continue
+        so_far, chosen = best[done]
+        first = ~done & (done + 1)
+        for match, cost in costs:
+            if match.group & first and not match.group & done:
+                key = done | match.group
+                if key not in best or so_far + cost < best[key][0]:
+                    best[key] = (so_far + cost, [*chosen, match])
+    return best[every][1]
+
+
+def _finding(picture: _Picture, match: _Match) -> Finding:
+    """Read the colour where a drawing was found."""
+    bank = load_bank(FINE)
+    place = np.array([[match.x, match.y, match.side * MARGIN]])
+    crops, backgrounds = picture.crops(match.group, place, cells=FINE)
+    crop = crops[0, :, ::-1] if match.flip else crops[0]
+    concept, style = bank.shapes[bank.shape_of[match.drawing]]
+    return Finding(
+        concept=concept,
+        style=style,
+        colour=bank.vote(match.drawing, crop, backgrounds[0]),
+        size=match.side,
+        x=match.x,
+        y=match.y,
+        score=match.score,
+    )
+
+
+def _place(pieces: Sequence[Piece], group: int) -> Floats:
+    """Centre x, centre y and side of the window around a group, pixels."""
+    left, top, right, bottom = _box(pieces, group)
+    side = MARGIN * max(right - left, bottom - top)
+    return np.array([(left + right) / 2, (top + bottom) / 2, side], np.float32)
+
+
+def _box(pieces: Sequence[Piece], group: int) -> tuple[int, int, int, int]:
+    boxes = [piece.box for number, piece in enumerate(pieces) if group >> number & 1]
+    left, top, right, bottom = zip(*boxes, strict=True)
+    return min(left), min(top), max(right), max(bottom)
+
+
+def _side(pieces: Sequence[Piece], group: int) -> int:
+    left, top, right, bottom = _box(pieces, group)
+    return max(right - left, bottom - top)
+
+
+def _dilated(mask: Mask) -> Mask:
+    """Grow a mask by one pixel to the four sides."""
+    grown = mask.copy()
+    grown[1:] |= mask[:-1]
+    grown[:-1] |= mask[1:]
+    grown[:, 1:] |= mask[:, :-1]
+    grown[:, :-1] |= mask[:, 1:]
+    return grown

@@ -1,0 +1,75 @@
+"""What a judge says about a picture: the one type between judges and rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a judge sees.
+
+    Attributes:
+        concept: The best-scoring concept of the whole vocabulary.
+        style: Style of the drawing that fits best.
+        colour: The GenEval colour that most of its paintable pixels show.
+        size: Longer side of the thing, pixels of the 128-pixel canvas.
+        x: Centre, pixels of the canvas from the left.
+        y: Centre, pixels of the canvas from the top.
+        score: Normalised correlation with the best drawing, in [0, 1].
+    """
+
+    concept: str
+    style: str
+    colour: str
+    size: float
+    x: float
+    y: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a judge sees in one picture.
+
+    Attributes:
+        background: Name of the most likely background.
+        findings: The things in the picture, the largest first.
+    """
+
+    background: str
+    findings: tuple[Finding, ...]
+
+    def named(self, concept: str) -> list[Finding]:
+        """All findings of one concept, the largest first."""
+        return [finding for finding in self.findings if finding.concept == concept]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for result files."""
+        return {
+            "background": self.background,
+            "findings": [
+                {
+                    "concept": item.concept,
+                    "style": item.style,
+                    "colour": item.colour,
+                    "size": round(item.size, 1),
+                    "x": round(item.x, 1),
+                    "y": round(item.y, 1),
+                    "score": round(item.score, 3),
+                }
+                for item in self.findings
+            ],
+        }
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Reads pictures; it knows their pixels and nothing of how they were made."""
+
+    def read(self, pixels: NDArray[np.uint8]) -> Report:
+        """Say what a picture [128, 128, 3] shows."""

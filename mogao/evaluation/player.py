@@ -1,0 +1,95 @@
+"""Who takes a suite: something that draws, answers and tells when it is given items.
+
+In: items. Out: pictures and texts. `SessionPlayer` is a Mogao, one session per item; whatever else
+offers these three methods can be scored too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import torch
+
+from mogao.data.world.scene import render
+from mogao.evaluation.prompts import Item
+from mogao.model.vae import Autoencoder, pixels_to_tensor, tensor_to_pixels
+from mogao.sampling.events import ImageFinished
+from mogao.sequence import Pixels
+
+if TYPE_CHECKING:
+    from mogao.config import GenerationConfig
+    from mogao.pipeline import Mogao
+    from mogao.sampling.session import Session
+
+MAX_STORY_IMAGES = 6
+_BATCH = 16  # pictures that pass the autoencoder together
+_ANSWER_TOKENS = 32
+_STORY_TOKENS = 256
+
+
+@runtime_checkable
+class Player(Protocol):
+    """Takes items in batches; results come in the order of the items."""
+
+    def draw(self, items: Sequence[Item]) -> Iterator[Pixels]:
+        """One picture per prompt, or per source picture and instruction."""
+
+    def answer(self, items: Sequence[Item]) -> Iterator[str]:
+        """One short text per question about a source picture."""
+
+    def tell(self, items: Sequence[Item]) -> Iterator[list[Pixels]]:
+        """The pictures of a story per request, opened by the player itself."""
+
+
+class SessionPlayer:
+    """A Mogao as a player.
+
+    Args:
+        model: The model.
+        generation: Settings; None takes the model's own.
+        seed: Item number i of a call draws with seed + i.
+    """
+
+    def __init__(
+        self, model: Mogao, *, generation: GenerationConfig | None = None, seed: int = 0
+    ) -> None:
+        self._model = model
+        self._generation = generation
+        self._seed = seed
+
+    def draw(self, items: Sequence[Item]) -> Iterator[Pixels]:
+        """Draw right behind the prompt, whether or not the model would open a picture there."""
+        for session in self._sessions(items):
+            yield session.generate_image().pixels
+
+    def answer(self, items: Sequence[Item]) -> Iterator[str]:
+        """Answer in text."""
+        for session in self._sessions(items):
+            yield session.generate_text(max_tokens=_ANSWER_TOKENS)
+
+    def tell(self, items: Sequence[Item]) -> Iterator[list[Pixels]]:
+        """Let the model write and draw until it ends its turn."""
+        for session in self._sessions(items):
+            events = session.stream(max_images=MAX_STORY_IMAGES, max_tokens=_STORY_TOKENS)
+            yield [event.pixels for event in events if isinstance(event, ImageFinished)]
+
+    def _sessions(self, items: Sequence[Item]) -> Iterator[Session]:
+        """A session per item that holds what the user gives; picture prompts are documents."""
+        for number, item in enumerate(items):
+            session = self._model.session(seed=self._seed + number, generation=self._generation)
+            if item.source is not None:
+                session.extend(render(item.source), role="user")
+            is_document = item.source is None and item.target is not None
+            session.extend(item.prompt, role="model" if is_document else "user")
+            yield session
+
+
+@torch.inference_mode()
+def round_trip(autoencoder: Autoencoder, pictures: Sequence[Pixels]) -> list[Pixels]:
+    """What is left of equally large pictures after encoding and decoding."""
+    result: list[Pixels] = []
+    for start in range(0, len(pictures), _BATCH):
+        batch = pixels_to_tensor(pictures[start : start + _BATCH])
+        result += tensor_to_pixels(autoencoder.decode(autoencoder.encode(batch)))
+    return result

@@ -1,0 +1,175 @@
+"""Prompts of the first suite: trained concepts in scenes, pairs and colours never trained on.
+
+In: a task, a seed, a number. Out: items with their exact truth. Item number i of a task depends on
+the seed and i alone, and no seed of the training stream gives the same draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from mogao.data.world import atlas
+from mogao.data.world.choice import pick
+from mogao.data.world.draw import choose_colour
+from mogao.data.world.edits import KINDS as EDITS
+from mogao.data.world.language import Group, geneval_prompt
+from mogao.data.world.questions import KINDS as QUESTIONS
+from mogao.data.world.sampling import RELATIONS, compose, grounds_for
+from mogao.data.world.scene import Scene
+from mogao.data.world.script import Situation
+from mogao.data.world.splits import (
+    Settings,
+    colour_is_held_out,
+    known_concepts,
+    pair_is_held_out,
+    style_is_held_out,
+)
+from mogao.data.world.stories import story
+from mogao.errors import DataError
+
+PICTURE_TASKS = ("single_object", "two_object", "colors", "counting", "position", "color_attr")
+EDIT_TASKS = ("remove", "recolour", "background")
+_SALT = 310_511  # sets these draws apart from those of training, which have no third key
+_TRIES = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One prompt with what a right result shows.
+
+    Attributes:
+        id: Task and number, for example "colors-007".
+        task: Name of the score it counts for.
+        prompt: What the model is told.
+        target: A scene that fulfils the prompt, or None where the answer is text or free.
+        source: The picture that is shown first, or None.
+        truth: Facts for the rule: concept, colours, count, relation, answer, kind.
+    """
+
+    id: str
+    task: str
+    prompt: str
+    target: Scene | None = None
+    source: Scene | None = None
+    truth: dict[str, Any] = field(default_factory=dict)
+
+
+def make_items(task: str, num: int, *, seed: int = 0) -> list[Item]:
+    """The first `num` items of a task: a picture task, "questions", "edits" or "stories".
+
+    Raises:
+        DataError: The task is unknown.
+    """
+    makers: dict[str, Callable[[np.random.Generator, int], Item]] = {
+        "questions": _question,
+        "edits": _edit,
+        "stories": _story,
+    }
+    names = [*PICTURE_TASKS, *makers]
+    if task not in names:
+        raise DataError(f"no task {task!r} in the suite; known: {', '.join(names)}")
+    known = known_concepts()
+    order = np.random.default_rng([seed, _SALT]).permutation(len(known))
+    items = []
+    for number in range(num):
+        rng = np.random.default_rng([seed, names.index(task), number, _SALT])
+        if task in makers:
+            item = makers[task](rng, number)
+        elif task == "single_object":  # every concept once before any comes again
+            item = _picture(rng, task, first=known[order[number % len(known)]])
+        else:
+            item = _picture(rng, task)
+        items.append(replace(item, id=f"{task}-{number:03d}"))
+    return items
+
+
+def _picture(rng: np.random.Generator, task: str, *, first: str | None = None) -> Item:
+    """A GenEval prompt of a picture task, with one scene that fulfils it."""
+    for _ in range(_TRIES):
+        groups = _groups(rng, task, first=first)
+        styles = [
+            style
+            for style in atlas.STYLES
+            if not any(style_is_held_out(group.concept, style) for group in groups)
+        ]
+        objects = [(group.concept, group.colour) for group in groups for _ in range(group.count)]
+        if not _is_unseen(groups, task) or not styles:
+            continue
+        style = pick(rng, styles)
+        if not grounds_for(objects, style):
+            continue
+        relation = pick(rng, RELATIONS) if task == "position" else None
+        scene = compose(rng, objects, style=style, relation=relation)
+        truth = {
+            "concepts": [group.concept for group in groups],
+            "colours": [group.colour for group in groups],
+            "count": groups[0].count,
+            "relation": relation,
+        }
+        return Item("", task, geneval_prompt(groups, relation), scene, truth=truth)
+    raise DataError(
+        f"no prompt for task {task!r} in {_TRIES} tries: the split holds out too little"
+    )
+
+
+def _groups(rng: np.random.Generator, task: str, *, first: str | None) -> list[Group]:
+    names = known_concepts()
+    first, second = first or pick(rng, names), pick(rng, names)
+    if task == "single_object":
+        return [Group(first)]
+    if task == "colors":
+        return [Group(first, choose_colour(rng, first))]
+    if task == "counting":
+        return [Group(first, count=int(rng.integers(2, 5)))]
+    if task == "color_attr":
+        return [Group(name, choose_colour(rng, name)) for name in (first, second)]
+    return [Group(first), Group(second)]
+
+
+def _is_unseen(groups: list[Group], task: str) -> bool:
+    """Whether training never showed this colour or pair; a lone concept only has unseen scenes."""
+    if task in ("single_object", "counting"):
+        return True
+    if task in ("two_object", "position"):
+        return pair_is_held_out(groups[0].concept, groups[1].concept)
+    painted = {group.concept: group.colour for group in groups if group.colour is not None}
+    if len(painted) < len(groups):  # a concept that takes no colour, or the same concept twice
+        return False
+    return any(colour_is_held_out(concept, colour) for concept, colour in painted.items())
+
+
+def _question(rng: np.random.Generator, number: int) -> Item:
+    """A question about an unseen scene; kinds and picture tasks take turns."""
+    kind = list(QUESTIONS)[number % len(QUESTIONS)]
+    for _ in range(_TRIES):
+        scene = _picture(rng, pick(rng, PICTURE_TASKS)).target
+        assert scene is not None
+        asked = QUESTIONS[kind](Situation(rng, Settings(), scene))
+        if asked is not None:
+            truth = {"kind": kind, "answer": asked.answer}
+            return Item("", "questions", asked.text, source=scene, truth=truth)
+    raise DataError(f"no question of kind {kind!r} in {_TRIES} tries")
+
+
+def _edit(rng: np.random.Generator, number: int) -> Item:
+    """An edit of a scene of two things never seen together; kinds take turns."""
+    kind = EDIT_TASKS[number % len(EDIT_TASKS)]
+    for _ in range(_TRIES):
+        scene = _picture(rng, "two_object").target
+        assert scene is not None
+        change = EDITS[kind][1](Situation(rng, Settings(), scene))
+        if change is not None and change.target is not None:
+            truth = {"kind": kind}
+            return Item("", "edits", change.text, change.target, source=scene, truth=truth)
+    raise DataError(f"no edit of kind {kind!r} in {_TRIES} tries")
+
+
+def _story(rng: np.random.Generator, number: int) -> Item:
+    """A request for a story; `number` is not needed, every story is drawn alike."""
+    del number
+    script = story(rng, Settings())
+    return Item("", "stories", script.texts[0], truth={"panels": script.truth["panels"]})

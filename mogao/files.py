@@ -1,0 +1,68 @@
+"""Files that appear whole or not at all.
+
+In: bytes or text and a path. Out: a file that was first written under a temporary name beside it
+and then renamed, so that a full disk or an interruption leaves the old file as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder; rename it to `path` when the block succeeds.
+
+    Args:
+        path: Final name; missing parent folders are made.
+
+    Yields:
+        A path that does not exist yet, with the same suffix, to be written as a file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        temporary.replace(path)
+
+
+def atomic_write(path: str | Path, data: bytes | str) -> None:
+    """Write a whole file, or leave what was there untouched."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def write_folder(folder: str | Path, files: Mapping[str, bytes]) -> None:
+    """Write several files into a folder: all bytes reach the disk before the first name changes.
+
+    Args:
+        folder: Made when missing; other files in it are left alone.
+        files: Plain file name to content; the last one is renamed last, so put the index there.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial.", dir=folder) as temporary:
+        for name, data in files.items():
+            (Path(temporary) / name).write_bytes(data)
+        for name in files:
+            (Path(temporary) / name).replace(folder / name)
+
+
+def to_json(value: Any) -> str:
+    """One JSON object on one line; paths become strings, numpy and torch scalars numbers."""
+    return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """What `json` cannot write by itself."""
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON: {value!r:.80}")

@@ -1,0 +1,161 @@
+"""One layer: two sets of weights, one joint attention, time modulation of the visual branch.
+
+In: the hidden states of each branch (a slice each, never mixed), their rotations and the
+modulation rows. Out: the same after one layer. No weight of a branch ever meets a token of the
+other; they meet only in the attention. Source: arXiv 2505.05472 (deep fusion).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mogao.config import Branch, TransformerConfig
+from mogao.model.attention import Attend
+from mogao.model.rope import Rotation, rotate
+
+Hidden = Float[Tensor, "tokens hidden"]
+# Shift, scale, gate of attention, then of the feed-forward: [groups, 6, hidden]; each group is
+# an equally long stretch of the branch's tokens.
+Modulation = Float[Tensor, "groups 6 hidden"]
+
+
+class Linear(nn.Linear):
+    """A linear layer that computes in the dtype of its input; weights may be kept in float32."""
+
+    def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+        """Return x W^T + b."""
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm with a learned gain, computed in float32."""
+
+    def __init__(self, size: int, *, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Float[Tensor, "*rows size"]) -> Float[Tensor, "*rows size"]:
+        """Return the normalised input in its own dtype."""
+        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (language-model weights) or squared ReLU (two matrices, fewer passes over memory)."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.is_gated = config.ffn == "swiglu"
+        width = config.ffn_hidden * (2 if self.is_gated else 1)
+        self.up = Linear(config.hidden, width, bias=False)
+        self.down = Linear(config.ffn_hidden, config.hidden, bias=False)
+
+    def forward(self, x: Hidden) -> Hidden:
+        """Return the feed-forward output, without residual."""
+        if self.is_gated:
+            gate, value = self.up(x).chunk(2, dim=-1)
+            return self.down(F.silu(gate) * value)
+        return self.down(F.relu(self.up(x)).square())
+
+
+class BranchLayer(nn.Module):
+    """All weights of one branch in one layer."""
+
+    def __init__(self, config: TransformerConfig, branch: Branch) -> None:
+        super().__init__()
+        self.heads = (config.num_heads, config.num_kv_heads, config.num_kv_heads)
+        self.head_dim = config.head_dim
+        queries = config.num_heads * config.head_dim
+        self.attention_norm = RMSNorm(config.hidden, eps=config.norm_eps)
+        self.qkv = Linear(config.hidden, sum(self.heads) * config.head_dim, bias=config.qkv_bias)
+        self.query_norm = self.key_norm = None
+        if config.qk_norm[branch]:
+            self.query_norm = RMSNorm(config.head_dim, eps=config.norm_eps)
+            self.key_norm = RMSNorm(config.head_dim, eps=config.norm_eps)
+        self.out = Linear(queries, config.hidden, bias=False)
+        self.ffn_norm = RMSNorm(config.hidden, eps=config.norm_eps)
+        self.ffn = FeedForward(config)
+
+    def before(
+        self, x: Hidden, rotation: Rotation, modulation: Modulation | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rotated queries and keys, and values, of the branch's tokens."""
+        normed = modulate(self.attention_norm(x), modulation, first=0)
+        qkv = rearrange(self.qkv(normed), "t (h e) -> t h e", e=self.head_dim)
+        q, k, v = qkv.split(self.heads, dim=1)
+        if self.query_norm is not None and self.key_norm is not None:
+            q, k = self.query_norm(q), self.key_norm(k)
+        return rotate(q, rotation), rotate(k, rotation), v
+
+    def after(
+        self,
+        x: Hidden,
+        attended: Float[Tensor, "tokens heads head_dim"],
+        modulation: Modulation | None,
+    ) -> Hidden:
+        """Return the branch's hidden states behind attention output and feed-forward."""
+        x = x + gate(self.out(attended.flatten(1)), modulation, row=2)
+        normed = modulate(self.ffn_norm(x), modulation, first=3)
+        return x + gate(self.ffn(normed), modulation, row=5)
+
+
+@dataclass(frozen=True, slots=True)
+class BranchInput:
+    """What a layer needs of one branch besides its hidden states."""
+
+    rotation: Rotation
+    modulation: Modulation | None
+
+
+class Block(nn.Module):
+    """One layer of the joint transformer."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList([BranchLayer(config, b) for b in ("text", "visual")])
+
+    def forward(
+        self, hidden: Sequence[Hidden], inputs: Sequence[BranchInput], attend: Attend, *, layer: int
+    ) -> list[Hidden]:
+        """Return the hidden states of both branches after this layer."""
+        # An empty branch is left out, unless its weights wait for a gradient: sampling is mostly
+        # in one branch, and there every operation counts.
+        active = [i for i, x in enumerate(hidden) if len(x) or x.requires_grad]
+        before = [
+            self.branches[i].before(hidden[i], inputs[i].rotation, inputs[i].modulation)
+            for i in active
+        ]
+        q, k, v = before[0] if len(before) == 1 else (torch.cat(parts) for parts in zip(*before))
+        attended = attend(q, k, v, layer=layer).split([len(hidden[i]) for i in active])
+        after = list(hidden)
+        for i, values in zip(active, attended):
+            after[i] = self.branches[i].after(hidden[i], values, inputs[i].modulation)
+        return after
+
+
+def modulate(x: Hidden, modulation: Modulation | None, *, first: int) -> Hidden:
+    """Return x * (1 + scale) + shift per group of tokens; x where there is no modulation.
+
+    Source: arXiv 2212.09748, section 3.2 (adaLN), identity start by docs/decisions.md.
+    """
+    if modulation is None:
+        return x
+    shift, scale = modulation[:, None, first], modulation[:, None, first + 1]
+    grouped = x.unflatten(0, (modulation.shape[0], -1))
+    return (grouped * (1 + scale) + shift).flatten(0, 1)
+
+
+def gate(x: Hidden, modulation: Modulation | None, *, row: int) -> Hidden:
+    """Return x * (1 + gate) per group of tokens; x where there is no modulation."""
+    if modulation is None:
+        return x
+    grouped = x.unflatten(0, (modulation.shape[0], -1))
+    return (grouped * (1 + modulation[:, None, row])).flatten(0, 1)

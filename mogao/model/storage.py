@@ -1,0 +1,169 @@
+"""Model folders on disk: where they are found, and weights that are checked before use.
+
+In: a path, a built-in name or a hub id; safetensors files. Out: a folder, and tensors that fit a
+module exactly. Pickles are never opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mogao.errors import CheckpointError
+
+BUILT_IN = Path(__file__).resolve().parent.parent / "checkpoints"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
+HUB_PATTERNS = ["*.json", "*.safetensors", "README.md"]
+MAX_SHARD_SIZE = "4GB"
+NAMES_SHOWN = 10
+
+
+def find_folder(name: str | Path) -> Path:
+    """Return the model folder of a path, else of a built-in name, else of a hub id.
+
+    Offline mode of `huggingface_hub` (HF_HUB_OFFLINE=1) is honoured.
+
+    Raises:
+        CheckpointError: It is none of the three, or the download failed.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        hint = "a pickle is never opened" if path.suffix in PICKLES else "give its folder"
+        raise CheckpointError(f"{path} is a file; a model is a folder with config.json: {hint}")
+    known = sorted(folder.parent.name for folder in BUILT_IN.glob("*/config.json"))
+    if str(name) in known:
+        return BUILT_IN / str(name)
+    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name)):
+        return _download(str(name))
+    raise CheckpointError(
+        f"model {str(name)!r} not found: no folder of that path, no built-in model "
+        f"(there are: {', '.join(known) or 'none'}), and no hub id of the form owner/name"
+    )
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=HUB_PATTERNS))
+    except (OSError, HfHubHTTPError, HFValidationError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"model {name!r} not found: no folder of that path, no built-in model, and the hub "
+            f"does not give it: {first_line}"
+        ) from None
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Read the weights of a model folder, sharded or not.
+
+    Raises:
+        CheckpointError: A file is missing, cut off or damaged, or a tensor is not finite.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    tensors: dict[str, Tensor] = {}
+    for file in weight_files(folder):
+        try:
+            tensors |= load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{file} is cut off or damaged ({error}); copy or download it again"
+            ) from None
+    check_finite(tensors.items(), where=folder / WEIGHTS)
+    return tensors
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files of a model folder.
+
+    Raises:
+        CheckpointError: There are none, or the index names files that are not there.
+    """
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if not (folder / INDEX).is_file():
+        pickles = [file.name for file in folder.iterdir() if file.suffix in PICKLES]
+        found = f"; {pickles[0]} is a pickle and is never opened" if pickles else ""
+        raise CheckpointError(f"{folder} holds no {WEIGHTS}{found}")
+    try:
+        names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+        # Only plain names: an index must not lead out of its folder.
+        files = sorted(folder / Path(name).name for name in names)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{folder / INDEX} is not a shard index: {error}") from None
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise CheckpointError(f"{folder}: {len(missing)} shards are missing, such as {missing[0]}")
+    return files
+
+
+def write_tensors(tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Write weights as one file, or as shards with an index where they are large."""
+    from huggingface_hub import save_torch_state_dict
+
+    pattern = WEIGHTS.replace(".safetensors", "{suffix}.safetensors")
+    save_torch_state_dict(
+        dict(tensors), folder, filename_pattern=pattern, max_shard_size=MAX_SHARD_SIZE
+    )
+
+
+def check_finite(tensors: Iterable[tuple[str, Tensor]], *, where: Path) -> None:
+    """Refuse weights that are not numbers.
+
+    Raises:
+        CheckpointError: A value is NaN or infinite.
+    """
+    bad = [name for name, tensor in tensors if not torch.isfinite(tensor).all()]
+    if bad:
+        raise CheckpointError(f"{where}: not finite: {_some(bad)}; the training run diverged")
+
+
+def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, where: Path) -> None:
+    """Put tensors into a module, in place of its own; every name and shape must match.
+
+    Raises:
+        CheckpointError: Names are missing or unexpected or shapes differ; ten of each are named.
+    """
+    own = module.state_dict()
+    missing = sorted(own.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - own.keys())
+    misshaped = [
+        f"{name} {list(tensors[name].shape)} instead of {list(own[name].shape)}"
+        for name in sorted(own.keys() & tensors.keys())
+        if tensors[name].shape != own[name].shape
+    ]
+    report = {"missing": missing, "unexpected": unexpected, "misshaped": misshaped}
+    if any(report.values()):
+        lines = [f"{len(names)} {what}: {_some(names)}" for what, names in report.items() if names]
+        raise CheckpointError(
+            f"{where} does not fit config.json beside it; " + "; ".join(lines)
+        )
+    module.load_state_dict(tensors, strict=True, assign=True)
+
+
+def sha256(files: Iterable[Path]) -> str:
+    """Return the hash of files read one after another."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more

@@ -1,0 +1,240 @@
+"""The joint transformer: tokens of both branches in, text logits and velocities out.
+
+In: `TokenInputs` (built from a pack for training, from single runs for sampling) and an `Attend`.
+Out: hidden states of both branches, logits, velocities. Training and sampling share every layer;
+they differ only in what `attend` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor, nn
+
+from mogao.config import InputTime, TransformerConfig
+from mogao.flow import FlowInputs
+from mogao.model.attention import Attend, Backend, make_attention
+from mogao.model.block import Block, BranchInput, Hidden
+from mogao.model.embed import Embedding, Modulator, TextHead, VelocityHead
+from mogao.model.rope import Rotation, rotation
+from mogao.packing.layout import TokenKind
+from mogao.packing.mask import MaskRule
+from mogao.packing.pack import PackedBatch
+
+# Row of the modulation table that leaves a token alone (text-like kinds in a modulated branch).
+UNTIMED = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenInputs:
+    """What enters the layers, in packed order once gathered.
+
+    Attributes:
+        text_ids: TEXT tokens.
+        vit_features: VIT tokens, features of the vision encoder.
+        clean_latents: CLEAN tokens, latent patches.
+        noisy_latents: NOISY tokens, latent patches.
+        gather: For each packed token its row in the concatenation of those four.
+        num_text_branch: Packed tokens of the text branch; they come first.
+        positions: (time, row, column) of each packed token.
+        times: Flow times of the modulation rows behind `UNTIMED`; the first is 0, for CLEAN.
+        time_rows: For each branch the modulation row of each group of equally many consecutive
+            tokens; None where no token of the branch is timed.
+        noisy_rows: The same for the NOISY tokens alone, for the velocity head.
+    """
+
+    text_ids: Int64[Tensor, " text"]
+    vit_features: Float[Tensor, "vit vision_dim"]
+    clean_latents: Float[Tensor, "clean latent_dim"]
+    noisy_latents: Float[Tensor, "noisy latent_dim"]
+    gather: Int64[Tensor, " tokens"]
+    num_text_branch: int
+    positions: Float32[Tensor, "tokens 3"]
+    times: Float32[Tensor, " times"]
+    time_rows: tuple[Int64[Tensor, " groups"] | None, Int64[Tensor, " groups"] | None]
+    noisy_rows: Int64[Tensor, " noisy_groups"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelOutput:
+    """Predictions of one pack.
+
+    Attributes:
+        logits: At the pack's `predict_index`, float32.
+        velocity: At its NOISY tokens, float32.
+    """
+
+    logits: Float32[Tensor, "predictions vocab"]
+    velocity: Float32[Tensor, "noisy latent_dim"]
+
+
+class MogaoTransformer(nn.Module):
+    """One causal transformer over interleaved text and pictures.
+
+    Source: arXiv 2505.05472, architecture. Weights may be float32 masters; every layer computes in
+    `compute_dtype`, by explicit casts.
+    """
+
+    def __init__(
+        self, config: TransformerConfig, *, compute_dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.compute_dtype = compute_dtype
+        self.rule = MaskRule.from_config(config.visibility)
+        self.embedding = Embedding(config)
+        self.modulator = Modulator(config)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.text_head = TextHead(config)
+        self.velocity_head = VelocityHead(config)
+
+    def forward(
+        self,
+        batch: PackedBatch,
+        flow: FlowInputs,
+        *,
+        vit_features: Float[Tensor, "vit vision_dim"],
+        backend: Backend = "auto",
+    ) -> ModelOutput:
+        """Return the predictions of a pack; the training forward.
+
+        Args:
+            batch: The pack.
+            flow: Corruption of its NOISY tokens.
+            vit_features: Features of its VIT tokens, in packed order.
+            backend: Attention back-end.
+        """
+        inputs = pack_inputs(batch, flow, vit_features=vit_features)
+        attend = make_attention(
+            self.rule, batch.table, batch.meta, backend=backend, dtype=self.compute_dtype
+        )
+        hidden = torch.cat(self.hidden_states(inputs, attend))
+        noisy = (batch.meta.kind == TokenKind.NOISY).nonzero().flatten()
+        return ModelOutput(
+            logits=self.logits(hidden.index_select(0, batch.predict_index)),
+            velocity=self.velocity(hidden.index_select(0, noisy), inputs),
+        )
+
+    def hidden_states(self, inputs: TokenInputs, attend: Attend) -> list[Hidden]:
+        """Return the final hidden states of the text branch and of the visual branch."""
+        sizes = [inputs.num_text_branch, len(inputs.gather) - inputs.num_text_branch]
+        embedded_times = self.embedding.time(inputs.times)
+        hidden = list(self._embed(inputs, embedded_times).split(sizes))
+        rotations = self._rotations(inputs.positions, sizes)
+        modulations = self.modulator(embedded_times)
+        for layer, (block, rows) in enumerate(zip(self.blocks, modulations)):
+            sides = [
+                BranchInput(turn, _modulation(rows, groups, self.compute_dtype))
+                for turn, groups in zip(rotations, inputs.time_rows)
+            ]
+            hidden = block(hidden, sides, attend, layer=layer)
+        return hidden
+
+    def logits(self, hidden: Hidden) -> Float32[Tensor, "tokens vocab"]:
+        """Return next-token logits of final hidden states of text tokens."""
+        out: Tensor = self.text_head(hidden, self.embedding.tokens.weight)
+        return out
+
+    def velocity(self, hidden: Hidden, inputs: TokenInputs) -> Float32[Tensor, "noisy latent_dim"]:
+        """Return velocities of the final hidden states of all NOISY tokens."""
+        if not len(inputs.noisy_rows):
+            return hidden.new_zeros(0, self.config.latent_dim, dtype=torch.float32)
+        rows = self.embedding.time(inputs.times).index_select(0, inputs.noisy_rows - 1)
+        out: Tensor = self.velocity_head(hidden, rows)
+        return out
+
+    def compile_layers(self) -> None:
+        """Compile what lies before and behind the attention of each layer, once for all layers.
+
+        The attention itself stays eager: its plan differs in every pack.
+        """
+        for block in self.blocks:
+            for branch in block.branches:
+                branch.before = torch.compile(branch.before, dynamic=True)
+                branch.after = torch.compile(branch.after, dynamic=True)
+
+    def _embed(self, inputs: TokenInputs, embedded_times: Tensor) -> Hidden:
+        dtype = self.compute_dtype
+        clean = self.embedding.generation(inputs.clean_latents, dtype)
+        noisy = self.embedding.generation(inputs.noisy_latents, dtype)
+        if isinstance(self.config.time, InputTime):
+            clean = clean + embedded_times[:1].to(dtype)
+            if len(inputs.noisy_rows):
+                rows = embedded_times.index_select(0, inputs.noisy_rows - 1).to(dtype)
+                noisy = noisy + rows.repeat_interleave(len(noisy) // len(rows), dim=0)
+        parts = (
+            self.embedding.text(inputs.text_ids, dtype),
+            self.embedding.vit(inputs.vit_features, dtype),
+            clean,
+            noisy,
+        )
+        return torch.cat(parts).index_select(0, inputs.gather)
+
+    def _rotations(
+        self, positions: Float32[Tensor, "tokens 3"], sizes: Sequence[int]
+    ) -> list[Rotation]:
+        config = self.config
+        whole = rotation(
+            positions, config.positions, head_dim=config.head_dim, base=config.rope_base
+        )
+        return [whole.slice(0, sizes[0]), whole.slice(sizes[0], sum(sizes))]
+
+
+def pack_inputs(
+    batch: PackedBatch, flow: FlowInputs, *, vit_features: Float[Tensor, "vit vision_dim"]
+) -> TokenInputs:
+    """Return a pack and its corruption as inputs of the layers."""
+    table = batch.table
+    is_noisy = table.kind == TokenKind.NOISY
+    rows = np.where(table.kind == TokenKind.CLEAN, UNTIMED + 1, UNTIMED)
+    rows[is_noisy] = np.arange(UNTIMED + 2, UNTIMED + 2 + int(is_noisy.sum()))
+    is_text_branch = table.start < batch.num_text_branch
+    device = batch.positions.device
+    return TokenInputs(
+        text_ids=batch.text_ids,
+        vit_features=vit_features,
+        clean_latents=batch.clean_latents,
+        noisy_latents=flow.noisy,
+        gather=batch.gather,
+        num_text_branch=batch.num_text_branch,
+        positions=batch.positions,
+        times=torch.cat((flow.t.new_zeros(1), flow.t)),
+        time_rows=(
+            time_rows(rows[is_text_branch], table.length[is_text_branch], device=device),
+            time_rows(rows[~is_text_branch], table.length[~is_text_branch], device=device),
+        ),
+        noisy_rows=_groups(rows[is_noisy], table.length[is_noisy]).to(device),
+    )
+
+
+def time_rows(
+    rows: Int64[np.ndarray, " runs"], lengths: Int64[np.ndarray, " runs"], *, device: torch.device
+) -> Int64[Tensor, " groups"] | None:
+    """Return the modulation row of each group of tokens of a branch; None if none is timed."""
+    if not (rows != UNTIMED).any():
+        return None
+    return _groups(rows, lengths).to(device)
+
+
+def _groups(
+    rows: Int64[np.ndarray, " runs"], lengths: Int64[np.ndarray, " runs"]
+) -> Int64[Tensor, " groups"]:
+    """One group per run where all runs are equally long, else one per token."""
+    if len(lengths) and (lengths == lengths[0]).all():
+        return torch.from_numpy(rows)
+    return torch.from_numpy(np.repeat(rows, lengths))
+
+
+def _modulation(
+    rows: Float32[Tensor, "rows 6 hidden"] | None,
+    groups: Int64[Tensor, " groups"] | None,
+    dtype: torch.dtype,
+) -> Float[Tensor, "groups 6 hidden"] | None:
+    if rows is None or groups is None:
+        return None
+    untimed = rows.new_zeros(1, *rows.shape[1:])
+    return torch.cat((untimed, rows)).index_select(0, groups).to(dtype)

@@ -1,0 +1,93 @@
+"""Where a result comes from: the keys that every JSON object of the command line carries.
+
+In: nothing but this machine and this installation. Out: a plain dictionary. torch is asked for its
+thread count only where the caller has imported it already.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("mogao", "torch", "transformers", "diffusers", "numpy")
+
+
+def provenance(dtype: str | None = None) -> dict[str, Any]:
+    """The five keys `machine`, `threads`, `dtype`, `commit`, `versions`.
+
+    Args:
+        dtype: Compute type of the result, such as "bfloat16"; None where no model ran.
+    """
+    return {
+        "machine": _machine(),
+        "threads": _threads(),
+        "dtype": dtype,
+        "commit": commit(),
+        "versions": _versions(),
+    }
+
+
+def commit() -> str | None:
+    """The git commit of the checkout that holds this package, with "-dirty" when it is changed.
+
+    None where the package is not in a checkout of its own or git is not there.
+    """
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    head = _git(root, "rev-parse", "HEAD")
+    if head is None:
+        return None
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return head + "-dirty" if changed else head
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _machine() -> str:
+    """System, processor name where Linux tells it, and the number of usable cores."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        name = models[0] if models else name
+    return f"{platform.system()} {platform.machine()}, {name}, {_cores()} cores"
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _threads() -> int:
+    torch = sys.modules.get("torch")
+    return int(torch.get_num_threads()) if torch is not None else _cores()
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

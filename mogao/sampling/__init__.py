@@ -1,0 +1,6 @@
+"""From a prompt to text and pictures: session, step runner, cache, guidance, samplers.
+
+The way through one picture: `transcript` (what was said, as spans) -> `context` (what one guidance
+branch has read, in a cache) -> `runner` (one forward pass of any mix of contexts) -> `guidance` and
+`image` (the denoise loop) -> `session` (the interleaved loop and its events).
+"""

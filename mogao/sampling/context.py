@@ -1,0 +1,152 @@
+"""What one guidance branch has read: a cache over a real, possibly shorter token sequence.
+
+In: the spans that the branch keeps. Out: a filled cache and the final hidden state behind the last
+text token. Reading is incremental: only what differs from the spans read before is read anew, so
+forgetting and growing are one operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from mogao.model.block import Hidden
+from mogao.packing.layout import Drop, Origin, Span, TokenKind
+from mogao.packing.positions import Positions, image_positions, text_positions
+from mogao.sampling.cache import KVCache
+from mogao.sampling.groups import CommitGroup, Run
+from mogao.sampling.runner import Runner
+
+# Longer texts are read in pieces: the scores of a piece take memory piece x context.
+PREFILL_TOKENS = 512
+
+
+class Codes(Protocol):
+    """What a context asks of the picture encoders."""
+
+    def features(self, span: Span) -> Float[Tensor, "tokens vision_dim"]:
+        """Return the understanding features of a picture."""
+        ...
+
+    def latents(self, span: Span) -> Float32[Tensor, "tokens latent_dim"]:
+        """Return the latent patches of a picture."""
+        ...
+
+
+class Context:
+    """One branch: what it leaves out, what it has read, and its cache.
+
+    Attributes:
+        drop: What the branch leaves out.
+        cache: Keys and values of all that was read.
+        hidden: Final hidden state [1, hidden] of the last token read, where that was text.
+    """
+
+    def __init__(self, runner: Runner, *, drop: Drop) -> None:
+        self.drop = drop
+        self.runner = runner
+        self.cache = KVCache(
+            runner.config, dtype=runner.transformer.compute_dtype, device=runner.device
+        )
+        self.hidden: Hidden | None = None
+        self._spans: list[Span] = []
+        self._lengths: list[tuple[int, ...]] = []  # of the cache, behind each span
+
+    def read_token(self, span: Span) -> None:
+        """Read one more text token: the decode step."""
+        positions = text_positions(span.time, 1, self.runner.config.positions)
+        group = self._text_group(positions, span.ids)
+        self.hidden = self.runner.commit([group])[0]
+        self._note([span])
+
+    def groups(self, spans: Sequence[Span], codes: Codes) -> Iterator[CommitGroup]:
+        """Yield what has to be read so that the cache holds exactly `spans`, step by step.
+
+        Each group must be committed before the next is asked for. Afterwards `hidden` is known if
+        the last span is text.
+        """
+        self._forget_beyond(spans)
+        start = len(self._spans)
+        while start < len(spans):
+            if spans[start].origin is Origin.PICTURE:
+                stop = start + 1
+                yield from self._picture_group(spans[start], codes)
+            else:
+                stop = start
+                while stop < len(spans) and spans[stop].origin is not Origin.PICTURE:
+                    stop += 1
+                yield from self._text_groups(spans[start:stop])
+            self._note(spans[start:stop])
+            start = stop
+
+    def _forget_beyond(self, spans: Sequence[Span]) -> None:
+        """Cut the cache to what it shares with `spans`."""
+        shared = 0
+        for old, new in zip(self._spans, spans, strict=False):
+            if old != new:
+                break
+            shared += 1
+        if shared == len(spans) and shared and (shared < len(self._spans) or self.hidden is None):
+            shared -= 1  # the hidden state behind the last span is not known: read it again
+        del self._spans[shared:], self._lengths[shared:]
+        self.cache.truncate(self._lengths[-1] if shared else [0 for _ in self.cache.lengths])
+
+    def _note(self, spans: Sequence[Span]) -> None:
+        """Remember spans as read; the lengths behind each follow from those behind the last."""
+        after = list(self.cache.lengths)
+        lengths = []
+        for span in reversed(spans):
+            lengths.append(tuple(after))
+            after[0] -= len(span.ids)
+        self._spans.extend(spans)
+        self._lengths.extend(reversed(lengths))
+
+    def _text_groups(self, spans: Sequence[Span]) -> Iterator[CommitGroup]:
+        config = self.runner.config.positions
+        positions = np.concatenate([text_positions(s.time, len(s.ids), config) for s in spans])
+        ids = [i for span in spans for i in span.ids]
+        for start in range(0, len(ids), PREFILL_TOKENS):
+            stop = start + PREFILL_TOKENS
+            yield self._text_group(positions[start:stop], ids[start:stop])
+
+    def _text_group(self, positions: Positions, ids: Sequence[int]) -> CommitGroup:
+        device = self.runner.device
+        run = Run(
+            TokenKind.TEXT,
+            positions=torch.from_numpy(positions).to(device),
+            content=torch.tensor(ids, device=device),
+        )
+        return CommitGroup([run], self.cache, self.runner.rule)
+
+    def _picture_group(self, span: Span, codes: Codes) -> Iterator[CommitGroup]:
+        assert span.image is not None
+        config = self.runner.config.positions
+        positions = torch.from_numpy(image_positions(span.time, span.grid, config))
+        positions = positions.to(self.runner.device)
+        runs = []
+        if span.image.vit and not self.drop.vit:
+            runs.append(Run(TokenKind.VIT, positions, codes.features(span)))
+        if span.image.latents and not self.drop.clean:
+            runs.append(Run(TokenKind.CLEAN, positions, codes.latents(span)))
+        if runs:
+            yield CommitGroup(runs, self.cache, self.runner.rule)
+
+
+def read(
+    wanted: Sequence[tuple[Context, Sequence[Span]]], codes: Codes, *, runner: Runner
+) -> None:
+    """Bring several contexts up to date together; those that lag read in the same steps."""
+    pending = [(context, context.groups(spans, codes)) for context, spans in wanted]
+    while pending:
+        steps = [(context, groups, next(groups, None)) for context, groups in pending]
+        active = [(context, group) for context, _, group in steps if group is not None]
+        pending = [(context, groups) for context, groups, group in steps if group is not None]
+        if active:
+            states = runner.commit([group for _, group in active])
+            for (context, _), hidden in zip(active, states, strict=True):
+                context.hidden = hidden

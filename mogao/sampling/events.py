@@ -1,0 +1,90 @@
+"""What a session tells while it generates.
+
+In: nothing. Out: frozen values that the CLI, the server and the tests read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mogao.sequence import ImageSegment, Pixels
+
+Reason = Literal["end", "max_tokens", "max_images", "max_context"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """Whole characters that the model has just written, at least one."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStarted:
+    """A picture was opened.
+
+    Attributes:
+        index: Number of the picture in this stream, from 0.
+        height: Pixels.
+        width: Pixels.
+    """
+
+    index: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStep:
+    """One interval of the schedule is done.
+
+    Attributes:
+        index: Number of the picture in this stream, from 0.
+        step: The interval, from 0.
+        num_steps: Intervals of the schedule.
+    """
+
+    index: int
+    step: int
+    num_steps: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFinished:
+    """A picture is decoded and belongs to the document.
+
+    Attributes:
+        index: Number of the picture in this stream, from 0.
+        image: The picture.
+        evaluations: Network evaluations that it took, every guidance branch counted.
+        seconds: Duration from its first denoise step to its pixels.
+    """
+
+    index: int
+    image: ImageSegment
+    evaluations: int
+    seconds: float
+
+    @property
+    def pixels(self) -> Pixels:
+        """RGB bytes of the picture."""
+        return self.image.pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The stream is over; always the last event.
+
+    Attributes:
+        reason: `end`: the model closed its turn; the others name the limit that was met.
+        text_tokens: Text tokens written by the model.
+        images: Pictures drawn.
+    """
+
+    reason: Reason
+    text_tokens: int
+    images: int
+
+
+Event = TextDelta | ImageStarted | ImageStep | ImageFinished | Finished

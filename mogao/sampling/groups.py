@@ -1,0 +1,161 @@
+"""What one step reads and for whom: runs, grouped by the cache that they attend to.
+
+In: runs of tokens and the caches of contexts. Out: groups that attend layer by layer; a commit
+group writes what it reads into its cache, a denoise group leaves the caches alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from mogao.model.attention import attend_batched
+from mogao.packing.layout import TokenKind
+from mogao.packing.mask import MaskRule
+from mogao.sampling.cache import PLANE_OF_KIND, KVCache, Plane, planes_read
+
+Parts = Sequence[Tensor]  # one tensor [tokens, heads, head_dim] for each run of a group
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """Consecutive tokens of one kind that enter a step.
+
+    Attributes:
+        kind: What they carry.
+        positions: (time, row, column) of each.
+        content: TEXT: ids; VIT: features of the vision encoder; CLEAN and NOISY: latent patches.
+        t: Flow time of NOISY tokens; all others are fed 0 or none.
+    """
+
+    kind: TokenKind
+    positions: Float32[Tensor, "tokens 3"]
+    content: Tensor
+    t: float = 0.0
+
+    @property
+    def length(self) -> int:
+        """Tokens of the run."""
+        return int(self.positions.shape[0])
+
+
+class Group(Protocol):
+    """Runs that attend together, apart from all other groups of a step."""
+
+    runs: tuple[Run, ...]
+
+    def attend(self, q: Parts, k: Parts, v: Parts, *, layer: int) -> list[Tensor]:
+        """Return the attended values of each run."""
+        ...
+
+
+class CommitGroup:
+    """What one context reads next: a run of text, or the copies of one picture.
+
+    Keys and values are written behind the cache's committed rows before they are read, so own and
+    earlier tokens of a plane are one view; `commit` makes them count.
+    """
+
+    def __init__(self, runs: Sequence[Run], cache: KVCache, rule: MaskRule) -> None:
+        self.runs = tuple(runs)
+        self.cache = cache
+        self.planes = [PLANE_OF_KIND[run.kind] for run in runs]
+        assert len(set(self.planes)) == len(runs), "one run per plane in a step"
+        for run, plane in zip(self.runs, self.planes, strict=True):
+            cache.reserve(plane, run.length)
+        self.ranges = [self._ranges(run, rule) for run in self.runs]
+        self.biases = [
+            self._bias(run, ranges) for run, ranges in zip(self.runs, self.ranges, strict=True)
+        ]
+
+    def attend(self, q: Parts, k: Parts, v: Parts, *, layer: int) -> list[Tensor]:
+        """Return the attended values of each run; see `Group`."""
+        for plane, keys, values in zip(self.planes, k, v, strict=True):
+            self.cache.write(layer, plane, keys=keys, values=values)
+        attended = []
+        for queries, ranges, bias in zip(q, self.ranges, self.biases, strict=True):
+            read = [
+                self.cache.read(layer, plane, start=start, stop=stop)
+                for plane, start, stop in ranges
+            ]
+            keys, values = read[0] if len(read) == 1 else torch.cat(read, dim=1)
+            attended.append(attend_batched(queries[None], keys[None], values[None], bias)[0])
+        return attended
+
+    def commit(self) -> None:
+        """Make the written rows count."""
+        for run, plane in zip(self.runs, self.planes, strict=True):
+            self.cache.advance(plane, run.length)
+
+    def _ranges(self, query: Run, rule: MaskRule) -> list[tuple[Plane, int, int]]:
+        """Rows of each plane that a run sees: history by the rule, own copies by the own table."""
+        earlier = planes_read(rule, query.kind)
+        ranges = []
+        for plane in Plane:
+            committed = self.cache.lengths[plane]
+            own = sum(
+                run.length
+                for run, at in zip(self.runs, self.planes, strict=True)
+                if at is plane and bool(rule.own[query.kind, run.kind])
+            )
+            start = 0 if plane in earlier else committed
+            if committed + own > start:
+                ranges.append((plane, start, committed + own))
+        return ranges
+
+    def _bias(
+        self, run: Run, ranges: Sequence[tuple[Plane, int, int]]
+    ) -> Float[Tensor, "1 queries keys"] | None:
+        """Hide later text from text; all other kinds see all that they may see at all."""
+        if run.kind is not TokenKind.TEXT or run.length == 1:
+            return None
+        like = self.cache.committed(Plane.TEXT)
+        parts = []
+        for plane, start, stop in ranges:
+            part = like.new_zeros(run.length, stop - start)
+            if plane is Plane.TEXT:
+                later = like.new_full((run.length, run.length), -torch.inf)
+                part[:, part.shape[1] - run.length :] = later.triu(1)
+            parts.append(part)
+        return torch.cat(parts, dim=1)[None]
+
+
+class DenoiseGroup:
+    """The noisy tokens of one picture under several contexts, as one batch; nothing is committed.
+
+    The contexts' keys are copied once into one padded buffer, own tokens first; each step
+    overwrites only those.
+    """
+
+    def __init__(self, caches: Sequence[KVCache], num_tokens: int, rule: MaskRule) -> None:
+        self.num_tokens = num_tokens
+        self.runs: tuple[Run, ...] = ()
+        planes = sorted(planes_read(rule, TokenKind.NOISY))
+        lengths = [sum(cache.lengths[plane] for plane in planes) for cache in caches]
+        histories = [torch.cat([cache.committed(p) for p in planes], dim=3) for cache in caches]
+        layers, heads, head_dim = (histories[0].shape[i] for i in (1, 2, 4))
+        size = (2, layers, len(caches), heads, num_tokens + max(lengths), head_dim)
+        self.buffer = histories[0].new_zeros(size)
+        for item, history in enumerate(histories):
+            stop = num_tokens + lengths[item]
+            self.buffer[:, :, item, :, num_tokens:stop] = history
+        self.bias: Tensor | None = None
+        if len(set(lengths)) > 1:
+            used = torch.tensor(lengths, device=self.buffer.device)[:, None, None] + num_tokens
+            hidden = torch.arange(size[4], device=self.buffer.device) >= used
+            zeros = self.buffer.new_zeros(hidden.shape)
+            self.bias = zeros.masked_fill_(hidden, -torch.inf)
+
+    def attend(self, q: Parts, k: Parts, v: Parts, *, layer: int) -> list[Tensor]:
+        """Return the attended values of each run; see `Group`."""
+        keys, values = self.buffer[:, layer]
+        keys[:, :, : self.num_tokens] = torch.stack(list(k)).transpose(1, 2)
+        values[:, :, : self.num_tokens] = torch.stack(list(v)).transpose(1, 2)
+        stacked = torch.stack(list(q))
+        out = attend_batched(stacked, keys.transpose(1, 2), values.transpose(1, 2), self.bias)
+        return list(out)

@@ -1,0 +1,155 @@
+"""One forward pass of any mix of contexts: linear layers shared, attention per context.
+
+In: groups of runs (what one context reads next, or one picture under several guidance branches).
+Out: their final hidden states. Training and sampling share every layer of the transformer; the
+`Attend` built here reads caches where training reads the pack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from mogao.config import TransformerConfig
+from mogao.model.block import Hidden
+from mogao.model.transformer import UNTIMED, MogaoTransformer, TokenInputs
+from mogao.packing.layout import TokenKind
+from mogao.sampling.groups import CommitGroup, DenoiseGroup, Group, Run
+
+Counts = Int64[np.ndarray, " runs"]
+
+
+class Runner:
+    """Runs steps of one transformer."""
+
+    def __init__(self, transformer: MogaoTransformer) -> None:
+        self.transformer = transformer
+        self.config = transformer.config
+        self.rule = transformer.rule
+        self.device = transformer.embedding.tokens.weight.device
+
+    def commit(self, groups: Sequence[CommitGroup]) -> list[Hidden | None]:
+        """Read what each group holds into its cache.
+
+        Returns:
+            For each group the final hidden state [1, hidden] of its last text token; None where it
+            holds a picture.
+        """
+        hidden, _ = self.forward(groups)
+        for group in groups:
+            group.commit()
+        return [
+            states[0][-1:] if group.runs[0].kind is TokenKind.TEXT else None
+            for group, states in zip(groups, hidden, strict=True)
+        ]
+
+    def velocity(
+        self, group: DenoiseGroup, runs: Sequence[Run]
+    ) -> Float32[Tensor, "branches tokens latent_dim"]:
+        """Return the velocity of one picture under each context of the group."""
+        group.runs = tuple(runs)
+        hidden, inputs = self.forward([group])
+        flat = self.transformer.velocity(torch.cat(hidden[0]), inputs)
+        return flat.unflatten(0, (len(runs), -1))
+
+    def forward(self, groups: Sequence[Group]) -> tuple[list[list[Hidden]], TokenInputs]:
+        """Return the final hidden states of every run of every group, and what entered."""
+        runs = [run for group in groups for run in group.runs]
+        inputs, slices = assemble(runs, self.config)
+        attend = GroupAttend(groups, slices)
+        packed = torch.cat(self.transformer.hidden_states(inputs, attend))
+        states = iter([packed[rows] for rows in slices])
+        return [[next(states) for _ in group.runs] for group in groups], inputs
+
+
+class GroupAttend:
+    """Each group attends to its own keys; see `mogao.model.attention.Attend`."""
+
+    def __init__(self, groups: Sequence[Group], slices: Sequence[slice]) -> None:
+        remaining = iter(slices)
+        self.groups = [(group, [next(remaining) for _ in group.runs]) for group in groups]
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, layer: int) -> Tensor:
+        """Return the attended values of all packed tokens."""
+        out = torch.empty_like(q)
+        for group, slices in self.groups:
+            parts = ([x[rows] for rows in slices] for x in (q, k, v))
+            for rows, values in zip(slices, group.attend(*parts, layer=layer), strict=True):
+                out[rows] = values
+        return out
+
+
+def assemble(runs: Sequence[Run], config: TransformerConfig) -> tuple[TokenInputs, list[slice]]:
+    """Return runs as inputs of the layers, branch by branch, and where each run lies in them."""
+    device = runs[0].positions.device
+    branches = [getattr(config.routing, run.kind.name.lower()) for run in runs]
+    text = [i for i, branch in enumerate(branches) if branch == "text"]
+    visual = [i for i, branch in enumerate(branches) if branch == "visual"]
+    by_kind = sorted(range(len(runs)), key=lambda i: runs[i].kind)
+    noisy = [i for i in by_kind if runs[i].kind is TokenKind.NOISY]
+    lengths = np.array([run.length for run in runs])
+    times, rows = _modulation_rows(runs)
+    source, place = _starts(lengths, by_kind), _starts(lengths, text + visual)
+    features = torch.zeros(0, config.vision_dim, device=device)
+    latents = torch.zeros(0, config.latent_dim, device=device)
+    inputs = TokenInputs(
+        text_ids=_content(runs, TokenKind.TEXT, torch.zeros(0, dtype=torch.long, device=device)),
+        vit_features=_content(runs, TokenKind.VIT, features),
+        clean_latents=_content(runs, TokenKind.CLEAN, latents),
+        noisy_latents=_content(runs, TokenKind.NOISY, latents),
+        gather=torch.cat(
+            [torch.arange(source[i], source[i] + lengths[i], device=device) for i in text + visual]
+        ),
+        num_text_branch=int(lengths[text].sum()),
+        positions=torch.cat([runs[i].positions for i in text + visual]),
+        times=torch.tensor([0.0, *times], device=device),
+        time_rows=(_timed(rows[text], lengths[text], device=device),
+                   _timed(rows[visual], lengths[visual], device=device)),
+        noisy_rows=_groups(rows[noisy], lengths[noisy]).to(device),
+    )  # fmt: skip
+    return inputs, [slice(start, start + run.length) for start, run in zip(place, runs)]
+
+
+def _content(runs: Sequence[Run], kind: TokenKind, empty: Tensor) -> Tensor:
+    found = [run.content for run in runs if run.kind is kind]
+    return torch.cat(found) if found else empty
+
+
+def _starts(lengths: Counts, order: Sequence[int]) -> list[int]:
+    """First row of each run when runs are joined in `order`."""
+    starts = np.zeros_like(lengths)
+    starts[list(order)] = np.cumsum(lengths[order]) - lengths[order]
+    return starts.tolist()
+
+
+def _modulation_rows(runs: Sequence[Run]) -> tuple[list[float], Counts]:
+    """Distinct times of the NOISY runs, and the modulation row of each run."""
+    times = list(dict.fromkeys(run.t for run in runs if run.kind is TokenKind.NOISY))
+    row_of = {TokenKind.CLEAN: UNTIMED + 1}
+    rows = [
+        UNTIMED + 2 + times.index(run.t)
+        if run.kind is TokenKind.NOISY
+        else row_of.get(run.kind, UNTIMED)
+        for run in runs
+    ]
+    return times, np.array(rows)
+
+
+def _timed(
+    rows: Counts, lengths: Counts, *, device: torch.device
+) -> Int64[Tensor, " groups"] | None:
+    """Modulation row of each group of tokens of a branch; None if none is timed."""
+    return _groups(rows, lengths).to(device) if (rows != UNTIMED).any() else None
+
+
+def _groups(rows: Counts, lengths: Counts) -> Int64[Tensor, " groups"]:
+    """One group for all tokens where they share a row, else one per run or one per token."""
+    if len(rows) and (rows == rows[0]).all():
+        return torch.from_numpy(rows[:1])
+    if len(rows) and (lengths == lengths[0]).all():
+        return torch.from_numpy(rows)
+    return torch.from_numpy(np.repeat(rows, lengths))

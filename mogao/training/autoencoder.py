@@ -1,0 +1,275 @@
+"""Training of the autoencoder on the pictures of any data source.
+
+In: a `RunConfig` with an autoencoder task. Out: a `Task` whose model folder holds `vae/` alone.
+Source of objective and posterior: arXiv 2112.10752, section 3.1, without its adversarial part;
+weights, picture reuse and Muon on convolutions: own design, docs/decisions.md.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from mogao.config import AutoencoderTask, MixtureConfig, RunConfig
+from mogao.data.images import save_png
+from mogao.data.mixture import Source, build_source
+from mogao.errors import DataError
+from mogao.files import atomic_write
+from mogao.model.vae import Autoencoder, pixels_to_tensor, tensor_to_pixels
+from mogao.sequence import Pixels
+from mogao.training.task import Metrics
+
+PictureBatch = list[Float32[Tensor, "_ 3 _ _"]]
+"""Pictures of one micro-batch, one tensor per picture size."""
+
+SHEET_PICTURES = 16
+CALIBRATION_PICTURES = 256
+UNSEEN_SEED = 1_000_003  # added to the data seed: pictures that training does not draw
+MAX_EMPTY_DOCUMENTS = 10_000
+
+
+class PictureFeed:
+    """Batches of pictures in which each picture returns `reuse` times, mirrored at random.
+
+    Painting scenes costs as much as a fifth of a training step, so a batch holds one share of new
+    pictures and the rest from earlier batches, `pool_images / reuse` pictures apart. The pool is a
+    function of the source's position, so the state is a few integers and resuming is exact.
+    """
+
+    def __init__(self, source: Source, task: AutoencoderTask, *, seed: int) -> None:
+        self._source = source
+        self._seed = seed
+        self._reuse = min(task.reuse, task.batch_images)
+        self._size = task.batch_images
+        self._new = math.ceil(task.batch_images / self._reuse)
+        # Batches between two uses of a picture.
+        self._lag = max(1, task.pool_images // (self._reuse * self._new))
+        self._step = 0
+        self._pool: deque[tuple[dict[str, Any], list[Pixels]]] = deque(
+            maxlen=self._lag * (self._reuse - 1) + 1
+        )
+
+    def next(self) -> PictureBatch:
+        """Return the next batch.
+
+        Raises:
+            DataError: The source has no pictures.
+        """
+        self._draw()
+        rng = np.random.default_rng([self._seed, self._step])
+        found: list[Pixels] = []
+        # Early on the lag is shorter, so that a young pool is used evenly too.
+        newest = len(self._pool) - 1
+        lag = min(self._lag, newest // max(1, self._reuse - 1))
+        for use in range(self._reuse):
+            found += self._pool[newest - use * lag][1]
+        mirrored = rng.random(len(found)) < 0.5
+        by_size: dict[tuple[int, ...], list[Pixels]] = {}
+        for pixels, flip in list(zip(found, mirrored, strict=True))[: self._size]:
+            by_size.setdefault(pixels.shape, []).append(pixels[:, ::-1] if flip else pixels)
+        return [pixels_to_tensor(group) for group in by_size.values()]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the number of batches handed out and the source's position at the pool's start."""
+        source = self._pool[0][0] if self._pool else self._source.state_dict()
+        return {"step": self._step, "drawn": len(self._pool), "source": source}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue exactly: draw the pool again.
+
+        Raises:
+            CheckpointError: The source refuses its state.
+        """
+        self._source.load_state_dict(state["source"])
+        self._pool.clear()
+        for _ in range(int(state["drawn"])):
+            self._draw()
+        self._step = int(state["step"])
+
+    def _draw(self) -> None:
+        before = self._source.state_dict()
+        self._pool.append((before, draw_pictures(self._source, self._new)))
+        self._step += 1
+
+
+def draw_pictures(source: Source, count: int) -> list[Pixels]:
+    """Return pictures of the next documents; what the last document has beyond `count` is lost.
+
+    Raises:
+        DataError: Thousands of documents in a row have no picture.
+    """
+    found: list[Pixels] = []
+    empty = 0
+    while len(found) < count:
+        images = source.next().images
+        empty = 0 if images else empty + 1
+        if empty > MAX_EMPTY_DOCUMENTS:
+            raise DataError(
+                f"{empty} documents in a row have no picture; the autoencoder needs some"
+            )
+        found += [image.pixels for image in images]
+    return found[:count]
+
+
+class AutoencoderTraining:
+    """The autoencoder task; see `mogao.training.task.Task`."""
+
+    def __init__(self, config: RunConfig, *, device: torch.device, dtype: torch.dtype) -> None:
+        """Build the network and open the data.
+
+        Raises:
+            ConfigError: The data config asks for something unknown.
+            DataError: The data cannot be read.
+        """
+        assert isinstance(config.task, AutoencoderTask)
+        self.task, self.device = config.task, device
+        self.module = Autoencoder(
+            config.task.model.autoencoder, compute_dtype=dtype, seed=config.seed
+        ).to(device)
+        self._feed = PictureFeed(build_source(config.data), config.task, seed=config.seed)
+        self._unseen = override_seed(config, by=UNSEEN_SEED).data
+
+    def matrices(self) -> dict[str, tuple[int, ...]]:
+        """Return the convolutions but the two that touch pixels, each one matrix [out, in x 9]."""
+        borders = ("encoder.conv_in.weight", "decoder.conv_out.weight")
+        return {
+            name: ()
+            for name, parameter in self.module.named_parameters()
+            if parameter.ndim == 4 and not name.endswith(borders)
+        }
+
+    def next_batch(self) -> PictureBatch:
+        """Draw the next pictures."""
+        return self._feed.next()
+
+    def weights(self, batch: PictureBatch) -> dict[str, float]:
+        """Return the number of pixel values."""
+        return {"values": float(sum(pixels.numel() for pixels in batch))}
+
+    def losses(
+        self, batch: PictureBatch, normalisers: Mapping[str, float], generator: torch.Generator
+    ) -> tuple[Float32[Tensor, ""], Metrics]:
+        """Return squared, absolute and gradient error and divergence, each a mean per value."""
+        values = normalisers["values"]
+        parts: dict[str, Tensor] = {}
+        for host_pixels in batch:
+            pixels = host_pixels.to(self.device)
+            mean, log_variance = self.module.posterior(pixels)
+            noise = torch.randn(mean.shape, generator=generator, device=self.device)
+            error = self.module.render(mean + noise * (0.5 * log_variance).exp()) - pixels
+            latent_values = values * mean.numel() / pixels.numel()
+            for name, term in (
+                ("squared", error.square().sum() / values),
+                ("l1", error.abs().sum() / values),
+                ("gradient", gradient_sum(error) / values),
+                ("kl", divergence_sum(mean, log_variance) / latent_values),
+            ):
+                parts[name] = parts[name] + term if name in parts else term
+        task = self.task
+        total = task.squared_weight * parts["squared"] + task.l1_weight * parts["l1"]
+        total = total + task.gradient_weight * parts["gradient"] + task.kl_weight * parts["kl"]
+        return total, {name: term.detach() for name, term in parts.items()}
+
+    def tokens(self, batch: PictureBatch) -> dict[str, int]:
+        """Return counts; a token is a latent cell here."""
+        stride = self.module.config.latent_stride
+        cells = sum(pixels.numel() // (3 * stride**2) for pixels in batch)
+        return {"tokens": cells, "padding": 0, "samples": sum(map(len, batch))}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the data position."""
+        return {"feed": self._feed.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue behind the last batch.
+
+        Raises:
+            CheckpointError: The data is another than when the state was saved.
+        """
+        self._feed.load_state_dict(state["feed"])
+
+    def write_samples(
+        self,
+        folder: Path,
+        step: int,
+        generator: torch.Generator,  # noqa: ARG002 - part of the Task protocol
+    ) -> None:
+        """Write `step-N.png`, unseen pictures above what is left of them, and `step-N.json`."""
+        pictures = draw_pictures(build_source(self._unseen), SHEET_PICTURES)
+        pairs = [(picture, self._round_trip(picture)) for picture in pictures]
+        save_png(_sheet(pairs), folder / f"step-{step:06d}.png")
+        decibels = [psnr(picture, again) for picture, again in pairs]
+        report = {"step": step, "psnr": sum(decibels) / len(decibels), "worst": min(decibels)}
+        atomic_write(folder / f"step-{step:06d}.json", json.dumps(report) + "\n")
+
+    def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
+        """Write `vae/` with shift and scale measured on unseen pictures.
+
+        Raises:
+            CheckpointError: The network is not trained, or the disk is full.
+        """
+        model = Autoencoder(self.module.config, compute_dtype=self.module.compute_dtype)
+        model.load_state_dict(dict(weights))
+        model.to(self.device)
+        pictures = draw_pictures(build_source(self._unseen), CALIBRATION_PICTURES)
+        model.calibrate([pixels_to_tensor([picture]).to(self.device) for picture in pictures])
+        model.save(folder / "vae")
+
+    @torch.no_grad()
+    def _round_trip(self, picture: Pixels) -> Pixels:
+        pixels = pixels_to_tensor([picture]).to(self.device)
+        return tensor_to_pixels(self.module.decode(self.module.encode(pixels)))[0]
+
+
+def gradient_sum(error: Float[Tensor, "images 3 height width"]) -> Float32[Tensor, ""]:
+    """Sum of absolute differences of the error between neighbours, across and down."""
+    across = error[..., 1:] - error[..., :-1]
+    down = error[..., 1:, :] - error[..., :-1, :]
+    return across.abs().sum() + down.abs().sum()
+
+
+def divergence_sum(
+    mean: Float[Tensor, "images channels rows cols"],
+    log_variance: Float[Tensor, "images channels rows cols"],
+) -> Float32[Tensor, ""]:
+    """Kullback-Leibler divergence of the posterior from the unit normal, summed, in nats.
+
+    Source: arXiv 1312.6114, appendix B.
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum()
+
+
+def psnr(picture: Pixels, other: Pixels) -> float:
+    """Peak signal-to-noise ratio of two pictures in dB; infinite for equal ones."""
+    error = np.square(picture.astype(np.float64) - other.astype(np.float64)).mean()
+    return math.inf if error == 0 else 10 * math.log10(255.0**2 / error)
+
+
+def override_seed(config: RunConfig, *, by: int) -> RunConfig:
+    """Return the run with another data seed: the same kind of pictures, other ones."""
+    data = config.data.model_copy(update={"seed": config.data.seed + by})
+    if isinstance(data, MixtureConfig):
+        sources = tuple(s.model_copy(update={"seed": s.seed + by}) for s in data.sources)
+        data = data.model_copy(update={"sources": sources})
+    return config.model_copy(update={"data": data})
+
+
+def _sheet(pairs: list[tuple[Pixels, Pixels]]) -> Pixels:
+    """Originals in the upper row, round trips below; smaller pictures lie on white."""
+    height = max(picture.shape[0] for picture, _ in pairs)
+    width = max(picture.shape[1] for picture, _ in pairs)
+    sheet = np.full((2 * height, width * len(pairs), 3), 255, np.uint8)
+    for column, pair in enumerate(pairs):
+        for row, picture in enumerate(pair):
+            top, left = row * height, column * width
+            sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return sheet

@@ -1,0 +1,206 @@
+"""Joint training of transformer, connector and vision encoder on interleaved sequences.
+
+In: a `RunConfig` with a joint task. Out: a `Task`. One document becomes layouts (with condition
+dropout), layouts become packs, a pack becomes one forward pass and the two losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor, nn
+
+from mogao import loss as losses
+from mogao.config import DropoutConfig, JointTask, RunConfig
+from mogao.data.mixture import build_source
+from mogao.flow import corrupt
+from mogao.model.hardware import compiler_available
+from mogao.model.vae import patchify
+from mogao.packing.layout import Drop, Layout, is_pair, lay_out
+from mogao.packing.pack import PackedBatch, Packer, pack
+from mogao.sampling.codes import Parts
+from mogao.sequence import InterleavedSequence
+from mogao.training.feed import PackFeed
+from mogao.training.latents import LatentCache
+from mogao.training.parts import build_parts, export_parts
+from mogao.training.samples import SampleSheet
+from mogao.training.task import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class JointBatch:
+    """One micro-batch: a pack, and the documents in it."""
+
+    pack: PackedBatch
+    num_documents: int
+
+
+class JointModel(nn.Module):
+    """What joint training moves: the transformer and the vision encoder."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__()
+        self.transformer = parts.transformer
+        self.vision = parts.vision
+
+    def features(
+        self, pictures: tuple[UInt8[Tensor, "3 _ _"], ...]
+    ) -> Float[Tensor, "vit vision_dim"]:
+        """Return understanding features of pictures, one row per VIT token, in order."""
+        return self.vision([to_unit_range(picture) for picture in pictures])
+
+
+class JointTraining:
+    """The joint task; see `mogao.training.task.Task`.
+
+    Everything random about a document (its dropout, whether its end is learned) depends on the
+    run's seed and the document's number alone, so the feed can be resumed exactly.
+    """
+
+    def __init__(self, config: RunConfig, *, device: torch.device, dtype: torch.dtype) -> None:
+        """Build or load the model and open the data.
+
+        Raises:
+            ConfigError: Neither a model nor an autoencoder to start from is named.
+            CheckpointError: A model folder is missing or unsafe.
+            DataError: The data cannot be read.
+        """
+        assert isinstance(config.task, JointTask)
+        self.config, self.task, self.device = config, config.task, device
+        self.parts, self.generation = build_parts(config, device=device, dtype=dtype)
+        self.module = JointModel(self.parts)
+        if config.compile != "off" and compiler_available(device):
+            self.parts.transformer.compile_layers()
+        self._latents = LatentCache(self._encode, max_bytes=self.task.latent_cache_bytes)
+        packer = Packer(config.token_budget)
+        self._feed = PackFeed(build_source(config.data), packer, self._lay_out)
+        self._sheet = SampleSheet(config)
+
+    def matrices(self) -> dict[str, tuple[int, ...]]:
+        """Return the matrices of all layers; fused projections by their parts."""
+        config = self.parts.config.transformer
+        keys = config.num_kv_heads * config.head_dim
+        heights = {
+            "qkv.weight": (config.num_heads * config.head_dim, keys, keys),
+            "up.weight": (config.ffn_hidden,) * (2 if config.ffn == "swiglu" else 1),
+        }
+        return {
+            name: heights.get(".".join(name.split(".")[-2:]), ())
+            for name, parameter in self.module.named_parameters()
+            if parameter.ndim == 2 and (".blocks." in name or ".layers." in name)
+        }
+
+    def next_batch(self) -> JointBatch:
+        """Draw the next pack; latents come from the cache or the frozen autoencoder."""
+        layouts = self._feed.next()
+        packed = pack(layouts, self.parts.config.transformer, latents=self._latents)
+        return JointBatch(packed, self._feed.num_documents)
+
+    def weights(self, batch: JointBatch) -> dict[str, float]:
+        """Return the sums of text and flow weights."""
+        return losses.weight_sums(batch.pack.target_weights, batch.pack.noisy_weights)
+
+    def losses(
+        self, batch: JointBatch, normalisers: Mapping[str, float], generator: torch.Generator
+    ) -> tuple[Float32[Tensor, ""], Metrics]:
+        """Return the joined loss of a pack and the contributions of both losses."""
+        packed = batch.pack.to(self.device)
+        flow = corrupt(
+            packed.noisy_clean, packed.noisy_lengths, self.task.flow, generator=generator
+        )
+        output = self.module.transformer(
+            packed,
+            flow,
+            vit_features=self.module.features(packed.vit_pixels),
+            backend=self.task.attention,
+        )
+        text = losses.text_loss_sum(output.logits, packed.targets, packed.target_weights)
+        error = losses.flow_loss_sum(output.velocity, flow.velocity, packed.noisy_weights)
+        denominators = losses.normalisers(normalisers, self.task.loss)
+        total = losses.joined_loss(text, error, self.task.loss, denominators=denominators)
+        return total, {
+            "text": text.detach() / denominators["text"],
+            "flow": error.detach() / denominators["flow"],
+        }
+
+    def tokens(self, batch: JointBatch) -> dict[str, int]:
+        """Return counts of tokens, of room left in the budget, documents and drawn pictures."""
+        return {
+            "tokens": batch.pack.num_tokens,
+            "padding": self.config.token_budget - batch.pack.num_tokens,
+            "samples": batch.num_documents,
+            "pictures": len(batch.pack.noisy_lengths),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the data position."""
+        return {"feed": self._feed.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue behind the last pack.
+
+        Raises:
+            CheckpointError: The data is another than when the state was saved.
+        """
+        self._feed.load_state_dict(state["feed"])
+
+    def write_samples(self, folder: Path, step: int, generator: torch.Generator) -> None:
+        """Write `step-N.png` and `step-N.txt`."""
+        self._sheet.write(folder, step, parts=self.parts, generator=generator)
+
+    def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
+        """Write the model folder; the averaged weights are in the networks already."""
+        del weights
+        export_parts(self.parts, self.generation, folder=folder)
+
+    def _lay_out(self, number: int, sequence: InterleavedSequence) -> list[Layout]:
+        rng = np.random.default_rng([self.config.seed, number])
+        drop = draw_drop(self.task.dropout, sequence, rng=rng)
+        end_loss = not is_pair(sequence) or rng.random() < self.task.loss.end_token_prob
+        return lay_out(
+            sequence,
+            self.parts.tokenizer,
+            self.parts.config.transformer,
+            token_pixels=self.parts.config.token_pixels,
+            end_loss=end_loss,
+            drop=drop,
+        )
+
+    @torch.no_grad()
+    def _encode(
+        self, pixels: UInt8[Tensor, "images 3 height width"]
+    ) -> Float32[Tensor, "images tokens latent_dim"]:
+        latents = self.parts.autoencoder.encode(to_unit_range(pixels.to(self.device)))
+        return patchify(latents, patch=self.parts.config.latent_patch)
+
+
+def to_unit_range(pixels: UInt8[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
+    """Return bytes as float32 in [-1, 1]."""
+    return pixels.float().div_(127.5).sub_(1.0)
+
+
+def draw_drop(
+    config: DropoutConfig, sequence: InterleavedSequence, *, rng: np.random.Generator
+) -> Drop:
+    """Draw what the context of a document leaves out; only documents that draw a picture do.
+
+    Source: own design, docs/decisions.md; the kinds are the guidance branches of
+    arXiv 2505.05472 (multi-modal guidance).
+    """
+    kind, vit, clean = rng.random(3)
+    if not any(image.has_loss for image in sequence.images):
+        return Drop()
+    text, images = config.text, config.images
+    if kind < text:
+        return Drop(text=True)
+    if kind < text + images:
+        return Drop(images=True)
+    if kind < text + images + config.none:
+        return Drop(text=True, images=True)
+    return Drop(vit=bool(vit < config.vit), clean=bool(clean < config.clean))

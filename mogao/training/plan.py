@@ -1,0 +1,90 @@
+"""What a run would do, before it does it: the facts of `mogao train --dry-run`.
+
+In: a `RunConfig`. Out: plain numbers. Networks are built without memory, on the meta device.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from mogao.config import AutoencoderTask, JointTask, ModelConfig, RunConfig
+from mogao.model.hardware import compiler_available, pick_device, pick_dtype
+from mogao.model.transformer import MogaoTransformer
+from mogao.model.vae import Autoencoder
+from mogao.model.vision import VisionEncoder
+from mogao.pipeline import load_config
+
+BYTES_PER_WEIGHT = {"adamw": 16, "muon": 12}
+"""float32 weight, gradient and momenta; the average takes four more."""
+
+
+def dry_run(config: RunConfig) -> dict[str, Any]:
+    """Return parameters, tokens of a step, memory and steps as JSON values.
+
+    Memory is an estimate: weights, gradients, optimiser and average exactly, activations as the
+    tensors that a layer keeps for its backward pass.
+
+    Raises:
+        CheckpointError: The model folder that the run starts from is missing.
+    """
+    task = config.task
+    init_from = task.init_from if isinstance(task, JointTask) else None
+    model = task.model if init_from is None else load_config(init_from)
+    counts = count_parameters(model)
+    device = pick_device()
+    dtype = pick_dtype(config.dtype, device)
+    if isinstance(task, AutoencoderTask):
+        trained = counts["autoencoder"]
+        size: dict[str, Any] = {"images_per_step": task.batch_images * config.accumulation}
+    else:
+        trained = sum(count for name, count in counts.items() if name != "autoencoder")
+        size = {"tokens_per_step": config.token_budget * config.accumulation}
+    per_weight = BYTES_PER_WEIGHT[config.optim.kind] + (4 if config.optim.ema_decay else 0)
+    memory = trained * per_weight
+    if isinstance(task, JointTask):
+        memory += activation_bytes(model, config.token_budget, dtype) + task.latent_cache_bytes
+    return {
+        "name": config.name,
+        "task": task.kind,
+        "parameters": counts,
+        "trained_parameters": trained,
+        **size,
+        "steps": config.max_steps,
+        "minutes": config.max_minutes,
+        "memory_bytes": memory,
+        "checkpoint_bytes": trained * (per_weight - 4) * config.keep_checkpoints,
+        "device": str(device),
+        "compute_dtype": str(dtype).removeprefix("torch."),
+        "compile": config.compile != "off" and compiler_available(device),
+    }
+
+
+def count_parameters(model: ModelConfig) -> dict[str, int]:
+    """Return the parameters of each part: text and visual branch, what they share, encoders."""
+    with torch.device("meta"):
+        transformer = MogaoTransformer(model.transformer)
+        parts = {
+            "vision": VisionEncoder(model.vision),
+            "autoencoder": Autoencoder(model.autoencoder),
+        }
+    named = [(name, p.numel()) for name, p in transformer.named_parameters()]
+    branches = [sum(n for name, n in named if f".branches.{i}." in name) for i in (0, 1)]
+    total = sum(n for _, n in named)
+    return {
+        "text": branches[0],
+        "visual": branches[1],
+        "shared": total - sum(branches),
+        **{name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()},
+    }
+
+
+def activation_bytes(model: ModelConfig, tokens: int, dtype: torch.dtype) -> int:
+    """Estimate what the backward pass of the transformer keeps for a pack of `tokens`."""
+    config = model.transformer
+    # Per layer: two norms' inputs in float32, four hidden-sized tensors, q, k, v, the attended
+    # values, and the feed-forward's hidden values before and behind its activation.
+    heads = 2 * config.num_heads + 2 * config.num_kv_heads
+    width = 12 * config.hidden + heads * config.head_dim + 3 * config.ffn_hidden
+    return tokens * config.num_layers * width * dtype.itemsize

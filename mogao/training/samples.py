@@ -1,0 +1,117 @@
+"""What a run can do so far: a sheet of pictures and a page of answers.
+
+In: documents of the run's own data that it has not been trained on, cut before their last learned
+segment. Out: `step-N.png` (truth above, drawn below, prompt under both) and `step-N.txt`.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw
+
+from mogao.config import DataConfig, GenerationConfig, ImageSamplingConfig, MixtureConfig, RunConfig
+from mogao.data.mixture import build_source
+from mogao.sampling.codes import Parts
+from mogao.sampling.session import Session
+from mogao.sequence import ImageSegment, InterleavedSequence, Pixels, TextSegment
+
+NUM_PICTURES = 8
+NUM_ANSWERS = 8
+MAX_DOCUMENTS = 200
+SEED_OFFSET = 1_000_003
+CAPTION_PIXELS = 64
+GENERATION = GenerationConfig(image=ImageSamplingConfig(num_steps=16, text_guidance_scale=4.0))
+
+
+class SampleSheet:
+    """Draws and answers the same requests every time."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self._data = config.data
+        self._requests: list[InterleavedSequence] = []
+
+    def write(
+        self, folder: Path, step: int, *, parts: Parts, generator: torch.Generator
+    ) -> tuple[Path, Path]:
+        """Write the sheet and the page; return their paths.
+
+        Args:
+            folder: Made when missing.
+            step: Finished steps, for the names.
+            parts: The model.
+            generator: Source of the seeds of all sessions.
+        """
+        self._requests = self._requests or choose_requests(self._data)
+        columns, lines = [], []
+        for request in self._requests:
+            seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+            session = Session(parts, generation=GENERATION, seed=seed)
+            *context, truth = request.segments
+            session.extend(context)
+            if isinstance(truth, ImageSegment):
+                drawn = session.generate_image(size=truth.size)
+                columns.append((truth.pixels, drawn.pixels, _last_text(request)))
+            else:
+                answer = session.generate_text(max_tokens=48)
+                lines.append(f"{_last_text(request)}\n  model: {answer}\n  truth: {truth.text}\n")
+        folder.mkdir(parents=True, exist_ok=True)
+        sheet, page = folder / f"step-{step:08d}.png", folder / f"step-{step:08d}.txt"
+        if columns:
+            draw_sheet(columns).save(sheet)
+        page.write_text("\n".join(lines), encoding="utf-8")
+        return sheet, page
+
+
+def choose_requests(data: DataConfig) -> list[InterleavedSequence]:
+    """Return documents of an unseen part of the data, each ending with what the model must make."""
+    source = build_source(_reseeded(data))
+    pictures: list[InterleavedSequence] = []
+    answers: list[InterleavedSequence] = []
+    for _ in range(MAX_DOCUMENTS):
+        sequence = source.next()
+        learned = [i for i, segment in enumerate(sequence.segments) if segment.has_loss]
+        if not learned or learned[-1] == 0:
+            continue
+        cut = sequence.with_segments(sequence.segments[: learned[-1] + 1])
+        is_picture = isinstance(cut.segments[-1], ImageSegment)
+        group, size = (pictures, NUM_PICTURES) if is_picture else (answers, NUM_ANSWERS)
+        if len(group) < size:
+            group.append(cut)
+        if len(pictures) == NUM_PICTURES and len(answers) == NUM_ANSWERS:
+            break
+    return pictures + answers
+
+
+def draw_sheet(columns: Sequence[tuple[Pixels, Pixels, str]]) -> Image.Image:
+    """Return truth above, drawn below and the prompt under both, one column a request."""
+    width = max(pixels.shape[1] for column in columns for pixels in column[:2]) + 8
+    height = max(pixels.shape[0] for column in columns for pixels in column[:2]) + 8
+    sheet = Image.new("RGB", (width * len(columns), 2 * height + CAPTION_PIXELS), "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, (truth, drawn, text) in enumerate(columns):
+        left = index * width + 4
+        sheet.paste(Image.fromarray(truth), (left, 4))
+        sheet.paste(Image.fromarray(drawn), (left, height + 4))
+        caption = "\n".join(textwrap.wrap(text, max(8, width // 7))[:5])
+        draw.text((left, 2 * height), caption, fill="black")
+    return sheet
+
+
+def _last_text(sequence: InterleavedSequence) -> str:
+    texts = [s.text for s in sequence.segments[:-1] if isinstance(s, TextSegment)]
+    return texts[-1] if texts else "(pictures only)"
+
+
+def _reseeded(data: DataConfig) -> DataConfig:
+    """The same data in another order, or other scenes of the same world."""
+    if isinstance(data, MixtureConfig):
+        sources = tuple(_reseeded(source) for source in data.sources)
+        return data.model_copy(update={"sources": sources, "seed": data.seed + SEED_OFFSET})
+    changes: dict[str, int] = {"seed": data.seed + SEED_OFFSET}
+    if data.kind == "world":
+        changes["cycle"] = 0
+    return data.model_copy(update=changes)

@@ -1,0 +1,114 @@
+"""Everything that a run carries from step to step, and therefore from process to process.
+
+In: a `Task` and a `RunConfig`. Out: a `RunState` that can be saved and continued bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from mogao.config import RunConfig
+from mogao.errors import CheckpointError
+from mogao.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from mogao.training.guard import SpikeGuard
+from mogao.training.optim import MovingAverage, Optimiser
+from mogao.training.task import Task
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counters of the whole run.
+
+    Attributes:
+        step: Finished steps, refused ones included.
+        samples: Documents or pictures seen.
+        tokens: Tokens seen, without padding.
+        seconds: Time spent in steps.
+        best_loss: Lowest logged loss.
+    """
+
+    step: int = 0
+    samples: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best_loss: float | None = None
+
+
+class RunState:
+    """The parts of a run: task, optimiser, averaged weights, guard, generator, counters."""
+
+    def __init__(self, task: Task, config: RunConfig) -> None:
+        """Build the parts around a task.
+
+        Raises:
+            ConfigError: The task has nothing to train or names unknown matrices.
+        """
+        self.task = task
+        self.optimiser = Optimiser(task.module, matrices=task.matrices(), config=config.optim)
+        self.average = MovingAverage(task.module, decay=config.optim.ema_decay)
+        self.guard = SpikeGuard(factor=config.spike_factor, max_bad_steps=config.max_bad_steps)
+        self.device = next(task.module.parameters()).device
+        self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.progress = Progress()
+        self._keep = config.keep_checkpoints
+
+    def save(self, folder: Path) -> Path:
+        """Write a checkpoint.
+
+        Raises:
+            CheckpointError: The disk is full or the folder cannot be written.
+        """
+        state = {
+            "module": self.task.module.state_dict(),
+            "task": self.task.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "average": self.average.state_dict(),
+            "guard": self.guard.state_dict(),
+            "generator": self.generator.get_state(),
+            "progress": asdict(self.progress),
+        }
+        return save_checkpoint(folder, state, step=self.progress.step, keep=self._keep)
+
+    def load_latest(self, folder: Path, *, same_data: bool) -> None:
+        """Continue from the newest checkpoint, if there is one.
+
+        Args:
+            folder: Where `save` wrote.
+            same_data: False when the data source changed; its position then starts anew.
+
+        Raises:
+            CheckpointError: The checkpoint is damaged or belongs to another network or optimiser.
+        """
+        path = latest_checkpoint(folder)
+        if path is None:
+            return
+        state = load_checkpoint(path)
+        try:
+            self.task.module.load_state_dict(state["module"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.average.load_state_dict(state["average"])
+            self.guard.load_state_dict(state["guard"])
+            self.generator.set_state(state["generator"].cpu())
+            self.progress = Progress(**state["progress"])
+            if same_data:
+                self.task.load_state_dict(state["task"])
+        except (RuntimeError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{path} does not belong to this run: {error}; resume with the configuration that "
+                "wrote it, or train into another folder"
+            ) from None
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Evaluate with averaged weights for a while."""
+        module = self.task.module.eval()
+        try:
+            with self.average.applied(), torch.no_grad():
+                yield
+        finally:
+            module.train()

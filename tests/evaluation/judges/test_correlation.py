@@ -1,0 +1,91 @@
+"""The judge reads real pictures of the world."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from mogao.data.world import atlas
+from mogao.data.world.backgrounds import BACKGROUNDS, background
+from mogao.data.world.sampling import compose, grounds_for
+from mogao.data.world.scene import SIZES, Scene, SceneObject, render
+from mogao.errors import RequestError
+from mogao.evaluation.judges.correlation import CorrelationJudge
+
+JUDGE = CorrelationJudge()
+CASES = [
+    SceneObject("fork", None, "medium", 40, 80),
+    SceneObject("elephant", "pink", "large", 70, 50, flip=True),
+    SceneObject("apple", "green", "small", 100, 100),
+    SceneObject("bicycle", "red", "large", 60, 60),
+    SceneObject("person", None, "large", 64, 64),
+    SceneObject("wine glass", "blue", "medium", 30, 30),
+    SceneObject("traffic light", None, "small", 100, 24),
+]
+
+
+@pytest.mark.parametrize("style", atlas.STYLES)
+@pytest.mark.parametrize("item", CASES, ids=lambda item: item.concept)
+def test_one_object_is_read_with_colour_place_and_size(item: SceneObject, style: str):
+    ground = grounds_for([(item.concept, item.colour)], style)[0]
+    report = JUDGE.read(render(Scene(ground, style, (item,))))
+    assert report.background == ground
+    (finding,) = report.findings
+    assert finding.concept == item.concept
+    assert item.colour in (None, finding.colour)
+    assert abs(finding.x - item.x) <= 3
+    assert abs(finding.y - item.y) <= 3
+    assert abs(finding.size - SIZES[item.size]) <= 5
+    assert finding.score > 0.95
+
+
+def test_most_random_scenes_are_read_after_blur_and_noise(rng: np.random.Generator):
+    names, right, total = list(atlas.concepts()), 0, 0
+    while total < 24:
+        pair = [(names[k], None) for k in rng.permutation(len(names))[:2]]
+        if not grounds_for(pair, "noto"):
+            continue
+        scene = compose(rng, pair, style="noto")
+        blurred = Image.fromarray(render(scene)).filter(ImageFilter.GaussianBlur(1))
+        noisy = np.asarray(blurred) + rng.normal(0, 5, (128, 128, 3))
+        report = JUDGE.read(noisy.clip(0, 255).astype(np.uint8))
+        right += sum(bool(report.named(concept)) for concept, _ in pair)
+        total += 2
+    assert right >= 23
+
+
+def test_equal_objects_are_counted():
+    items = tuple(
+        SceneObject("cat", None, "small", x, y) for x, y in ((24, 24), (90, 30), (60, 95))
+    )
+    report = JUDGE.read(render(Scene("light green", "fluent", items)))
+    assert [finding.concept for finding in report.findings] == ["cat"] * 3
+
+
+def test_a_thing_in_several_parts_is_one_finding():
+    item = SceneObject("skis", None, "large", 64, 64)
+    report = JUDGE.read(render(Scene("gray", "noto", (item,))))
+    assert [finding.concept for finding in report.findings] == ["skis"]
+
+
+@pytest.mark.parametrize("name", BACKGROUNDS)
+def test_an_empty_picture_has_a_background_and_no_findings(name: str):
+    report = JUDGE.read(background(name, 128))
+    assert report.background == name
+    assert report.findings == ()
+
+
+def test_the_same_picture_gives_the_same_report():
+    pixels = render(Scene("beach", "fluent", (SceneObject("kite", "red", "large"),)))
+    assert CorrelationJudge().read(pixels) == JUDGE.read(pixels.copy())
+
+
+def test_noise_is_judged_without_failure(rng: np.random.Generator):
+    report = JUDGE.read(rng.integers(0, 256, (128, 128, 3), np.uint8))
+    assert report.background in BACKGROUNDS
+
+
+def test_a_picture_of_another_size_is_refused():
+    with pytest.raises(RequestError, match=r"\(64, 64, 3\).*128"):
+        JUDGE.read(np.zeros((64, 64, 3), np.uint8))

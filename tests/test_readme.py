@@ -1,0 +1,83 @@
+"""What users are shown works: commands, the Python example, the demo."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from mogao.cli import app
+
+ROOT = Path(__file__).resolve().parent.parent
+SHOWN = ("README.md", "CONTRIBUTING.md", "docs/start.md")
+
+
+def code_blocks(name: str, language: str) -> list[str]:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def shown_commands() -> list[tuple[str, ...]]:
+    """Every `mogao` and `make` line of the code blocks, once."""
+    blocks = [block for name in SHOWN for block in code_blocks(name, "bash")]
+    lines = [line for block in blocks for line in block.splitlines()]
+    words = [tuple(shlex.split(line, comments=True)) for line in lines]
+    return list(dict.fromkeys(line for line in words if line[:1] in (("mogao",), ("make",))))
+
+
+@pytest.mark.parametrize("command", shown_commands(), ids=" ".join)
+def test_commands_shown_to_users_exist(command: tuple[str, ...]) -> None:
+    program, *arguments = command
+    if program == "make":
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        assert all(re.search(rf"^{name}:", makefile, flags=re.MULTILINE) for name in arguments)
+        return
+    node = typer.main.get_command(app)
+    while hasattr(node, "commands"):
+        node = node.commands[arguments.pop(0)]
+    with node.make_context("mogao", arguments):
+        configs = [word for word in arguments if word.startswith("configs/")]
+    assert all((ROOT / config).is_file() for config in configs)
+
+
+def test_python_example_of_the_readme_runs(
+    tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = code_blocks("README.md", "python")
+    assert 'from_pretrained("nano")' in example
+    code = example.replace('"nano"', repr(str(tiny_model_folder)))
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102  # our own text
+    assert capsys.readouterr().out
+
+
+def test_demo_writes_a_page_with_pictures_and_text(
+    tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["demo.py", "--model", str(tiny_model_folder), "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "examples/demo.py"), run_name="__main__")
+    assert ended.value.code == 0
+    page = (tmp_path / "index.html").read_text()
+    assert page.count("<figure>") >= 3
+    assert page.count("<h2>") == 4
+    trace = json.loads((tmp_path / "trace.json").read_text())
+    assert {part["part"] for part in trace["parts"]} == {"draw", "look", "edit", "story"}
+
+
+def test_demo_names_a_missing_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["demo.py", "--model", "./nowhere", "--out", str(tmp_path / "o")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "examples/demo.py"), run_name="__main__")
+    assert ended.value.code == 5
+    assert "nowhere" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()

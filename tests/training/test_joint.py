@@ -1,0 +1,258 @@
+"""Joint training at tiny size: it learns, resumes exactly, adds up, and leaves what is frozen."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mogao import config as configs
+from mogao.config import AutoencoderConfig, DropoutConfig, RunConfig
+from mogao.errors import ConfigError
+from mogao.model.vae import Autoencoder
+from mogao.packing.layout import Drop
+from mogao.sequence import ImageSegment, InterleavedSequence, TextSegment
+from mogao.training.joint import JointTraining, draw_drop
+from mogao.training.latents import ENCODE_BATCH, LatentCache
+from mogao.training.loop import global_weights, train_step
+from mogao.training.samples import choose_requests, draw_sheet
+from mogao.training.state import RunState
+
+MODEL: dict[str, Any] = {
+    "transformer": {
+        "vocab_size": 320, "hidden": 32, "num_layers": 2, "num_heads": 4, "num_kv_heads": 2,
+        "head_dim": 8, "ffn_hidden": 64, "latent_dim": 16, "vision_dim": 16,
+    },
+    "vision": {"hidden": 16, "num_layers": 1, "num_heads": 2, "ffn_hidden": 32},
+    "autoencoder": {"block_channels": [16], "latent_channels": 4, "norm_groups": 4},
+}  # fmt: skip
+
+
+def picture(colour):
+    stream = io.BytesIO()
+    Image.new("RGB", (32, 32), colour).save(stream, "PNG")
+    return {"base64": base64.b64encode(stream.getvalue()).decode()}
+
+
+def records():
+    for name in ("red", "green", "blue", "black", "white", "yellow"):
+        yield [{"text": f"a {name} square"}, {"image": picture(name)}]
+        yield [
+            {"image": picture(name), "from": "user"},
+            {"text": "Which colour?", "from": "user"},
+            {"text": name},
+        ]
+        yield [
+            {"text": "first white"}, {"image": picture("white")},
+            {"text": f"then {name}"}, {"image": picture(name)},
+        ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    """A data file and an untrained autoencoder in a folder."""
+    folder = tmp_path_factory.mktemp("joint")
+    lines = [json.dumps({"id": str(i), "segments": s}) for i, s in enumerate(records())]
+    (folder / "data.jsonl").write_text("\n".join(lines))
+    Autoencoder(AutoencoderConfig(**MODEL["autoencoder"])).save(folder / "vae")
+    return folder
+
+
+def make_config(setting, *, task=None, **values):
+    data = {
+        "task": {"kind": "joint", "model": MODEL, "autoencoder_from": str(setting)} | (task or {}),
+        "data": {"kind": "records", "path": str(setting / "data.jsonl")},
+        "optim": {"kind": "muon", "learning_rate": 1e-2, "warmup_steps": 2, "ema_decay": 0.9},
+        "token_budget": 192, "max_steps": 6, "dtype": "float32", "compile": "off",
+        "sample_minutes": 0, "log_every_steps": 1,
+    }  # fmt: skip
+    return configs.parse(RunConfig, data | values, where="test")
+
+
+def make_task(config):
+    return JointTraining(config, device=torch.device("cpu"), dtype=torch.float32)
+
+
+def weights_of(task):
+    return {name: p.detach().clone() for name, p in task.module.named_parameters()}
+
+
+def test_both_losses_fall(setting):
+    config = make_config(setting, max_steps=60)
+    state = RunState(make_task(config), config)
+    results = [train_step(state, config) for _ in range(60)]
+    early, late = results[:5], results[-5:]
+    for name in ("text", "flow"):
+        first = sum(float(r.metrics[name]) for r in early)
+        last = sum(float(r.metrics[name]) for r in late)
+        assert last < (0.5 if name == "text" else 0.9) * first
+
+
+def test_a_resumed_task_continues_bit_for_bit(setting, tmp_path):
+    config = make_config(setting)
+    whole = RunState(make_task(config), config)
+    for _ in range(6):
+        train_step(whole, config)
+    first = RunState(make_task(config), config)
+    for _ in range(3):
+        train_step(first, config)
+    first.save(tmp_path)
+    second = RunState(make_task(config), config)
+    second.load_latest(tmp_path, same_data=True)
+    for _ in range(3):
+        train_step(second, config)
+    expected, found = weights_of(whole.task), weights_of(second.task)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert whole.task.state_dict() == second.task.state_dict()
+    assert torch.equal(whole.generator.get_state(), second.generator.get_state())
+
+
+def test_a_pack_is_divided_by_the_weights_of_the_whole_step(setting):
+    task = make_task(make_config(setting))
+    batches = [task.next_batch() for _ in range(2)]
+    own = task.weights(batches[0])
+    total = global_weights([task.weights(batch) for batch in batches])
+    with torch.no_grad():
+        results = [
+            task.losses(batches[0], normalisers, torch.Generator().manual_seed(0))
+            for normalisers in (own, total)
+        ]
+    (alone, parts), (joined, shares) = results
+    for name in ("text", "flow"):
+        share = own[name] / total[name]
+        assert float(shares[name]) == pytest.approx(float(parts[name]) * share, rel=1e-5)
+    expected = 0.25 * shares["text"] + shares["flow"]
+    assert float(joined) == pytest.approx(float(expected), rel=1e-5)
+    assert float(joined) < float(alone)
+
+
+def test_every_trainable_weight_moves_and_the_autoencoder_does_not(setting):
+    config = make_config(setting)
+    task = make_task(config)
+    state = RunState(task, config)
+    before, vae = weights_of(task), task.parts.autoencoder.state_dict()
+    vae = {name: value.clone() for name, value in vae.items()}
+    for _ in range(5):
+        train_step(state, config)
+    still = [name for name, value in weights_of(task).items() if torch.equal(value, before[name])]
+    assert still == []
+    after = task.parts.autoencoder.state_dict()
+    assert all(torch.equal(after[name], vae[name]) for name in vae)
+
+
+def test_muon_gets_fused_projections_by_their_parts(setting):
+    matrices = make_task(make_config(setting)).matrices()
+    assert matrices["transformer.blocks.0.branches.1.qkv.weight"] == (32, 16, 16)
+    assert not any("embedding" in name or "norm" in name for name in matrices)
+
+
+def test_a_joint_run_needs_a_place_to_start(setting):
+    config = make_config(setting, task={"autoencoder_from": None})
+    with pytest.raises(ConfigError, match=r"task\.init_from or task\.autoencoder_from"):
+        make_task(config)
+
+
+def test_an_autoencoder_that_does_not_fit_is_refused(setting):
+    model = {**MODEL, "transformer": {**MODEL["transformer"], "latent_dim": 64},
+             "autoencoder": {}}  # fmt: skip
+    config = make_config(setting, task={"model": model})
+    with pytest.raises(ConfigError, match="latent_channels"):
+        make_task(config)
+
+
+def test_dropout_follows_its_rates_and_spares_answers():
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    drawing = InterleavedSequence((TextSegment("x"), ImageSegment(pixels)))
+    answer = InterleavedSequence((ImageSegment(pixels, role="user"), TextSegment("x")))
+    config = DropoutConfig(text=0.2, images=0.1, none=0.3, vit=0.5, clean=0.0)
+    rng = np.random.default_rng(0)
+    drops = [draw_drop(config, drawing, rng=rng) for _ in range(4000)]
+    share = {drop: drops.count(drop) / len(drops) for drop in set(drops)}
+    assert share == pytest.approx(
+        {
+            Drop(text=True): 0.2,
+            Drop(images=True): 0.1,
+            Drop(text=True, images=True): 0.3,
+            Drop(vit=True): 0.2,
+            Drop(): 0.2,
+        },
+        abs=0.03,
+    )
+    assert {draw_drop(config, answer, rng=rng) for _ in range(100)} == {Drop()}
+
+
+def make_images(count):
+    rng = np.random.default_rng(0)
+    shape = (32, 32, 3)
+    return [ImageSegment(rng.integers(0, 256, shape, np.uint8)) for _ in range(count)]
+
+
+def test_latents_do_not_depend_on_their_company(setting):
+    autoencoder = Autoencoder.load(setting / "vae")
+
+    def encode(pixels):
+        with torch.no_grad():
+            return autoencoder.encode(pixels.float() / 127.5 - 1).flatten(2).mT
+
+    images = make_images(ENCODE_BATCH + 3)
+    together = LatentCache(encode, max_bytes=0)(images)
+    cache = LatentCache(encode, max_bytes=10**6)
+    for index in (2, ENCODE_BATCH + 2, 0):
+        assert torch.equal(cache([images[index]])[0], together[index])
+    again = cache(images)
+    assert all(torch.equal(a, b) for a, b in zip(again, together, strict=True))
+    assert (cache.num_hits, cache.num_misses) == (3, len(images))
+
+
+def test_the_cache_forgets_the_least_recently_used():
+    def encode(pixels):
+        return pixels.float().flatten(1)[:, None, :4].clone()
+
+    first, second, third = make_images(3)
+    cache = LatentCache(encode, max_bytes=2 * 16)
+    cache([first, second])
+    cache([first])
+    cache([third])  # second goes
+    cache([first, third])
+    assert cache.num_misses == 3
+    cache([second])
+    assert cache.num_misses == 4
+
+
+def test_requests_end_with_what_the_model_must_make(setting):
+    config = make_config(setting)
+    for request in choose_requests(config.data):
+        assert request.segments[-1].has_loss
+        assert len(request.segments) >= 2
+
+
+def test_a_sheet_shows_truth_above_drawn():
+    red = np.full((16, 32, 3), (255, 0, 0), np.uint8)
+    blue = np.full((16, 32, 3), (0, 0, 255), np.uint8)
+    sheet = np.asarray(draw_sheet([(red, blue, "a"), (blue, red, "a long prompt " * 9)]))
+    columns = [sheet[:, 20], sheet[:, 60]]
+    assert (columns[0][8].tolist(), columns[0][30].tolist()) == ([255, 0, 0], [0, 0, 255])
+    assert (columns[1][8].tolist(), columns[1][30].tolist()) == ([0, 0, 255], [255, 0, 0])
+
+
+def test_metrics_name_both_losses(setting, tmp_path):
+    from mogao.training.log import MetricTable, Window
+
+    config = make_config(setting)
+    state = RunState(make_task(config), config)
+    window = Window()
+    window.add(train_step(state, config))
+    MetricTable(tmp_path / "metrics.csv", after_step=0).add(1, window.row())
+    with (tmp_path / "metrics.csv").open() as stream:
+        row = next(csv.DictReader(stream))
+    assert float(row["loss"]) == pytest.approx(
+        0.25 * float(row["text"]) + float(row["flow"]), rel=1e-3
+    )
+    assert 0 <= float(row["padding_share"]) < 1

@@ -1,0 +1,45 @@
+"""The plan of a run, without training it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from mogao.config import AutoencoderTask, ModelConfig, RunConfig
+from mogao.errors import ConfigError
+from mogao.model.hardware import pick_dtype
+from mogao.model.transformer import MogaoTransformer
+from mogao.training.plan import count_parameters, dry_run
+
+
+def test_counts_are_those_of_the_real_network():
+    model = ModelConfig()
+    counts = count_parameters(model)
+    real = sum(p.numel() for p in MogaoTransformer(model.transformer).parameters())
+    assert counts["text"] == counts["visual"]
+    assert counts["text"] + counts["visual"] + counts["shared"] == real
+
+
+def test_a_joint_plan_names_tokens_and_memory():
+    plan = dry_run(RunConfig(token_budget=4096, accumulation=2))
+    assert plan["tokens_per_step"] == 8192
+    assert plan["memory_bytes"] > 4 * sum(plan["parameters"].values())
+    assert json.loads(json.dumps(plan)) == plan
+
+
+def test_an_autoencoder_plan_trains_the_autoencoder_only():
+    plan = dry_run(RunConfig(task=AutoencoderTask(batch_images=16)))
+    assert plan["images_per_step"] == 16
+    assert plan["trained_parameters"] == plan["parameters"]["autoencoder"]
+
+
+def test_an_unknown_dtype_is_refused():
+    with pytest.raises(ConfigError, match="float16"):
+        pick_dtype("float16", torch.device("cpu"))
+
+
+def test_auto_is_a_supported_type():
+    assert pick_dtype("auto", torch.device("cpu")) in (torch.bfloat16, torch.float32)
+    assert pick_dtype("float32", torch.device("cpu")) is torch.float32
