@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import nn
@@ -90,7 +90,7 @@ class Mogao:
     @classmethod
     def from_pretrained(
         cls, name: str | Path, *, dtype: str = "auto", device: str | torch.device = "cpu"
-    ) -> Self:
+    ) -> Mogao:
         """Load a model.
 
         Args:
@@ -136,7 +136,7 @@ class Mogao:
         generation: GenerationConfig | None = None,
         seed: int = 0,
         dtype: str = "float32",
-    ) -> Self:
+    ) -> Mogao:
         """Make a model with first weights that depend on `seed` only.
 
         Raises:
@@ -309,7 +309,7 @@ def _place(parts: Parts, dtype: torch.dtype, device: torch.device) -> None:
 
 def _part_of(name: str) -> str:
     """The part that a transformer weight is counted under."""
-    if ".branches.0." in name or name.startswith("text_head.norm"):
+    if ".text." in name or name.startswith("text_head.norm"):
         return "text"
     if name.startswith(("embedding.tokens", "text_head.")):
         return "embeddings"

@@ -321,3 +321,22 @@ def test_world_records_are_built_checked_and_shown(tiny_model_folder: Path, tmp_
     page = tmp_path / "world.html"
     assert result_of("data", "show", "world", "--n", "2", "--out", page)["out"] == str(page)
     assert page.is_file()
+
+
+def test_train_plans_trains_and_resumes_on_records(
+    tiny_model_folder: Path, tmp_path: Path, repository: Path
+) -> None:
+    records = tmp_path / "world.jsonl"
+    result_of("data", "build", "--out", records, "--n", "4")
+    out = tmp_path / "run"
+    arguments = ["train", repository / "configs/finetune.yaml", f"data.path={records}",
+                 f"task.init_from={tiny_model_folder}", "dtype=float32", "compile=off",
+                 "token_budget=512", "sample_minutes=0", "--out", out]  # fmt: skip
+    plan = result_of(*arguments, "max_steps=1", "--dry-run")
+    assert plan.keys() >= {"parameters", "steps", "memory_bytes"}
+    assert not out.exists()
+    assert result_of(*arguments, "max_steps=1")["step"] == 1
+    assert "resume" in error_of(ConfigError.exit_code, *arguments, "max_steps=2")
+    found = result_of(*arguments, "max_steps=2", "--resume")
+    assert (found["step"], found["stopped"]) == (2, "steps")
+    assert result_of("info", found["model"])["parameters"]

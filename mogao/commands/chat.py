@@ -128,6 +128,9 @@ class Chat:
             progress.close()
 
     def _print_picture(self, pixels: Pixels) -> None:
+        if not self.console.is_terminal:
+            self.console.print("[picture {1} x {0}]".format(*pixels.shape), markup=False)
+            return
         columns = max(1, min(self.console.width, 48))
         self.console.print(half_blocks(pixels, columns=columns))
 

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mogao.commands.output import finish, printable, progress_bar
 from mogao.config import WorldConfig
@@ -85,19 +86,19 @@ def _show_records(path: str, *, num: int, model: str, as_json: bool) -> None:
 
 def _layout_table(name: str, rows: list[dict[str, Any]], mask: list[str]) -> Table:
     table = Table(title=printable(name))
-    for column in ("run", "kind", "segment", "start", "tokens", "positions", "loss", "content"):
-        table.add_column(column, justify="left" if column in ("kind", "content") else "right")
+    for column in ("run", "kind", "segment", "tokens", "time", "loss"):
+        table.add_column(column, justify="left" if column == "kind" else "right", no_wrap=True)
+    table.add_column("content", overflow="fold")
     table.add_column("mask", no_wrap=True)
     for row, marks in zip(rows, mask, strict=True):
-        *cells, content = (str(value) for value in row.values())
-        table.add_row(*cells, _shortened(printable(content)), marks)
+        names = ("run", "kind", "segment", "tokens", "time", "loss_tokens")
+        content = Text(_shortened(printable(row["content"])))
+        table.add_row(*(str(row[name]) for name in names), content, marks)
     return table
 
 
-def _shortened(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text if len(text) <= 160 else text[:120] + " ... " + text[-30:])
+def _shortened(text: str) -> str:
+    return text if len(text) <= 160 else text[:120] + " ... " + text[-30:]
 
 
 def _counts(report: CheckReport) -> dict[str, int]:

@@ -64,9 +64,11 @@ def _draw(
     start = time.perf_counter()
     session = context.session(seed=context.seed + k)
     limit = context.generation.limits.max_input_pixels
-    for path in picture_paths(row, source):
+    pictures = picture_paths(row, source)
+    for path in pictures:
         session.extend(read_image(path, max_pixels=limit), role="user")
-    session.extend(row["prompt"], role="user")
+    # A text alone is a text-to-picture pair, a plain document, as most of such data is trained.
+    session.extend(row["prompt"], role="user" if pictures else "model")
     picture = session.generate_image(size=size)
     name = f"{row['id']}/{k}.png"
     (out / row["id"]).mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,7 @@ def _show(name: str, layout: Layout, *, tokenizer: Tokenizer, rule: MaskRule) ->
     ):
         row = {"run": run, "kind": TokenKind(kind).name, "segment": int(table.ordinal[run])}
         row |= {"start": start, "tokens": length}
-        row["positions"] = _span(layout.positions[start : start + length])
+        row["time"] = _times(layout.positions[start : start + length])
         if kind == TokenKind.TEXT:
             part = slice(text_start, text_start + length)
             row["loss_tokens"] = int(np.count_nonzero(layout.target_weights[part]))
@@ -74,7 +74,7 @@ def _show(name: str, layout: Layout, *, tokenizer: Tokenizer, rule: MaskRule) ->
     return Shown(name, rows, mask)
 
 
-def _span(positions: np.ndarray) -> str:
-    """First and last (time, row, column) of a run."""
-    first, last = ([f"{value:g}" for value in position] for position in positions[[0, -1]])
-    return f"({','.join(first)}) .. ({','.join(last)})"
+def _times(positions: np.ndarray) -> str:
+    """Time positions of a run: one for a picture, first and last for text."""
+    first, last = (f"{time:g}" for time in positions[[0, -1], 0])
+    return first if first == last else f"{first}-{last}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mogao.errors import MogaoError
 from mogao.evaluation.nano import FULL, QUICK, evaluate, write_results
 from mogao.evaluation.player import SessionPlayer, round_trip
 from mogao.files import to_json
@@ -49,7 +51,9 @@ def main(
             seed=seed,
             show=lambda name, number: progress.update(bars[name], completed=number),
         )
-    summary = write_results(outcomes, out, model=model, seed=seed)
+    summary = write_results(
+        outcomes, out, model=model, seed=seed, dtype=str(loaded.dtype).removeprefix("torch.")
+    )
     for name, score in summary["scores"].items():
         top = "" if score["ceiling"] is None else f", ceiling {score['ceiling']:.3f}"
         interval = f"[{score['low']:.3f}, {score['high']:.3f}]"
@@ -58,4 +62,8 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except MogaoError as error:
+        typer.echo(f"mogao: error: {error}", err=True)
+        sys.exit(error.exit_code)

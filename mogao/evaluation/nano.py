@@ -32,6 +32,7 @@ from mogao.evaluation.scores import (
 )
 from mogao.evaluation.sheet import Tile, draw_sheet
 from mogao.files import atomic_write, to_json
+from mogao.provenance import provenance
 from mogao.sequence import Pixels
 
 SUITE = "nano"
@@ -170,12 +171,24 @@ def scores_of(outcomes: Sequence[Outcome]) -> dict[str, Score]:
 
 
 def write_results(
-    outcomes: Sequence[Outcome], out: str | Path, *, model: str, seed: int
+    outcomes: Sequence[Outcome],
+    out: str | Path,
+    *,
+    model: str,
+    seed: int,
+    dtype: str | None = None,
 ) -> dict[str, Any]:
     """Write `summary.json`, `items.jsonl`, `sheet.png` and `pictures/`.
 
+    Args:
+        outcomes: What `evaluate` gave.
+        out: Folder, made when missing.
+        model: What the user calls the model.
+        seed: Of prompts and noise.
+        dtype: Compute type of the model.
+
     Returns:
-        The summary: suite, protocol, model, seed, scores.
+        The summary: suite, protocol, model, seed, scores, and where it comes from.
     """
     out = Path(out)
     summary = {
@@ -184,6 +197,7 @@ def write_results(
         "model": model,
         "seed": seed,
         "scores": {name: score.to_json() for name, score in scores_of(outcomes).items()},
+        **provenance(dtype),
     }
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     for outcome in outcomes:

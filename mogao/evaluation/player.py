@@ -7,22 +7,21 @@ offers these three methods can be scored too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 
-from mogao.data.world.scene import render
+from mogao.config import GenerationConfig
+from mogao.data.world.scene import CANVAS, render
 from mogao.evaluation.prompts import Item
 from mogao.model.vae import Autoencoder, pixels_to_tensor, tensor_to_pixels
+from mogao.pipeline import Mogao
 from mogao.sampling.events import ImageFinished
+from mogao.sampling.session import Session
 from mogao.sequence import Pixels
 
-if TYPE_CHECKING:
-    from mogao.config import GenerationConfig
-    from mogao.pipeline import Mogao
-    from mogao.sampling.session import Session
-
 MAX_STORY_IMAGES = 6
+_SIZE = (CANVAS, CANVAS)
 _BATCH = 16  # pictures that pass the autoencoder together
 _ANSWER_TOKENS = 32
 _STORY_TOKENS = 256
@@ -61,7 +60,7 @@ class SessionPlayer:
     def draw(self, items: Sequence[Item]) -> Iterator[Pixels]:
         """Draw right behind the prompt, whether or not the model would open a picture there."""
         for session in self._sessions(items):
-            yield session.generate_image().pixels
+            yield session.generate_image(size=_SIZE).pixels
 
     def answer(self, items: Sequence[Item]) -> Iterator[str]:
         """Answer in text."""
@@ -71,7 +70,9 @@ class SessionPlayer:
     def tell(self, items: Sequence[Item]) -> Iterator[list[Pixels]]:
         """Let the model write and draw until it ends its turn."""
         for session in self._sessions(items):
-            events = session.stream(max_images=MAX_STORY_IMAGES, max_tokens=_STORY_TOKENS)
+            events = session.stream(
+                max_images=MAX_STORY_IMAGES, max_tokens=_STORY_TOKENS, image_size=_SIZE
+            )
             yield [event.pixels for event in events if isinstance(event, ImageFinished)]
 
     def _sessions(self, items: Sequence[Item]) -> Iterator[Session]:

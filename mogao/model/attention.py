@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,12 +24,14 @@ from mogao.packing.mask import MaskRule, RunView, TokenMeta
 Backend = Literal["auto", "dense", "segments", "flex"]
 Queries = Float[Tensor, "tokens heads head_dim"]
 Keys = Float[Tensor, "keys kv_heads head_dim"]
-Runs = Int64[np.ndarray, " runs"]
+Runs = Int64[np.ndarray, " _"]
+Kernel = Callable[..., Tensor]
 
 # A bucket costs about as much as this many (query, key) pairs before it computes anything.
 BUCKET_OVERHEAD_PAIRS = 40_000
 
 
+@runtime_checkable
 class Attend(Protocol):
     """Joint attention of one layer: training and sampling differ only in this callable."""
 
@@ -42,6 +44,7 @@ def attend_batched(
     q: Float[Tensor, "items queries heads head_dim"],
     k: Float[Tensor, "items keys kv_heads head_dim"],
     v: Float[Tensor, "items keys kv_heads head_dim"],
+    *,
     bias: Float[Tensor, "items #queries keys"] | None = None,
 ) -> Float[Tensor, "items queries heads head_dim"]:
     """Attend inside each item; query heads of one group share their key head without a copy.
@@ -67,7 +70,7 @@ class DenseAttention:
 
     def __call__(self, q: Queries, k: Keys, v: Keys, *, layer: int) -> Queries:
         """Return the attended values; see `Attend`."""
-        return attend_batched(q[None], k[None], v[None], self.bias[None])[0]
+        return attend_batched(q[None], k[None], v[None], bias=self.bias[None])[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,9 @@ class SegmentAttention:
         self, rule: MaskRule, table: SegmentTable, meta: TokenMeta, *, dtype: torch.dtype
     ) -> None:
         groups = group_items(plan_items(rule, table))
-        self.buckets = [_bucket(group, rule, table, meta, dtype) for group in groups]
+        self.buckets = [
+            _bucket(group, table, rule=rule, meta=meta, dtype=dtype) for group in groups
+        ]
         order = torch.cat([_real_rows(bucket) for bucket in self.buckets])
         self.place = torch.argsort(order)
         self.area = sum(b.query_index.numel() * b.key_index.shape[1] for b in self.buckets)
@@ -117,7 +122,7 @@ class SegmentAttention:
             queries = q.index_select(0, bucket.query_index.flatten()).unflatten(0, (items, -1))
             pairs = kv.index_select(0, bucket.key_index.flatten()).unflatten(0, (items, num_keys))
             keys, values = pairs.chunk(2, dim=2)
-            out = attend_batched(queries, keys, values, bucket.bias).flatten(0, 1)
+            out = attend_batched(queries, keys, values, bias=bucket.bias).flatten(0, 1)
             outputs.append(out.index_select(0, bucket.place))
         return torch.cat(outputs).index_select(0, self.place)
 
@@ -165,10 +170,10 @@ class FlexAttention:
         return rearrange(out, "1 h t e -> t h e")
 
 
-def _flex_kernel(*, compiled: bool) -> Callable[..., Tensor]:
+def _flex_kernel(*, compiled: bool) -> Kernel:
     from torch.nn.attention.flex_attention import flex_attention
 
-    return torch.compile(flex_attention) if compiled else flex_attention
+    return cast("Kernel", torch.compile(flex_attention) if compiled else flex_attention)
 
 
 def plan_items(rule: MaskRule, table: SegmentTable) -> Iterator[Item]:
@@ -177,11 +182,11 @@ def plan_items(rule: MaskRule, table: SegmentTable) -> Iterator[Item]:
     by_document = np.argsort(table.document, kind="stable")
     borders = np.flatnonzero(np.diff(table.document[by_document])) + 1
     for runs in np.split(by_document, borders):
-        shape = table.kind[runs], table.length[runs], table.ordinal[runs]
+        kind, length, ordinal = table.kind[runs], table.length[runs], table.ordinal[runs]
         # Documents of one shape have one plan.
-        key = tuple(column.tobytes() for column in shape)
+        key = tuple(column.tobytes() for column in (kind, length, ordinal))
         if key not in plans:
-            plans[key] = _plan_document(rule, *shape)
+            plans[key] = _plan_document(rule, kind, length=length, ordinal=ordinal)
         for queries, keys, is_full in plans[key]:
             num_queries = int(table.length[runs[queries]].sum())
             num_keys = int(table.length[runs[keys]].sum())
@@ -189,7 +194,7 @@ def plan_items(rule: MaskRule, table: SegmentTable) -> Iterator[Item]:
 
 
 def _plan_document(
-    rule: MaskRule, kind: Runs, length: Runs, ordinal: Runs
+    rule: MaskRule, kind: Runs, *, length: Runs, ordinal: Runs
 ) -> list[tuple[Runs, Runs, bool]]:
     views = rule.run_views(kind, ordinal)
     keys = [np.flatnonzero(row != RunView.NONE) for row in views]
@@ -228,45 +233,37 @@ def _rows(table: SegmentTable, runs: Runs) -> Int64[np.ndarray, " rows"]:
 
 def _bucket(
     group: Sequence[Item],
-    rule: MaskRule,
     table: SegmentTable,
+    *,
+    rule: MaskRule,
     meta: TokenMeta,
     dtype: torch.dtype,
 ) -> Bucket:
-    num_queries = max(item.num_queries for item in group)
-    num_keys = max(item.num_keys for item in group)
-    # Padding repeats the item's own first row: always valid, always a key that the row sees.
-    query_index = np.empty((len(group), num_queries), np.int64)
-    key_index = np.empty((len(group), num_keys), np.int64)
-    for place, item in enumerate(group):
-        queries, keys = _rows(table, item.queries), _rows(table, item.keys)
-        query_index[place] = np.pad(queries, (0, num_queries - len(queries)), mode="edge")
-        key_index[place] = np.pad(keys, (0, num_keys - len(keys)), mode="edge")
-    query_sizes = torch.tensor([item.num_queries for item in group])
-    key_sizes = torch.tensor([item.num_keys for item in group])
-    is_query = torch.arange(num_queries) < query_sizes[:, None]
-    is_key = torch.arange(num_keys) < key_sizes[:, None]
-    queries, keys = torch.from_numpy(query_index), torch.from_numpy(key_index)
+    query_index, is_query = _padded([_rows(table, item.queries) for item in group])
+    key_index, is_key = _padded([_rows(table, item.keys) for item in group])
     device = meta.kind.device
-    is_key = is_key.to(device)
-    visible = _visible(group, rule, _at(meta, queries), _at(meta, keys), is_key)
+    query_index, key_index, is_key = (x.to(device) for x in (query_index, key_index, is_key))
+    if not all(item.is_full for item in group):
+        at_query, at_key = _at(meta, query_index[:, :, None]), _at(meta, key_index[:, None, :])
+        visible = rule.visible(at_query, at_key) & is_key[:, None]
+    else:
+        visible = is_key[:, None]
     return Bucket(
-        query_index=queries.to(device),
-        key_index=keys.to(device),
-        bias=None if visible is None else _hide(~visible, dtype),
-        place=torch.flatten(is_query).nonzero().flatten().to(device),
+        query_index=query_index,
+        key_index=key_index,
+        bias=None if bool(visible.all()) else _hide(~visible, dtype),
+        place=is_query.flatten().nonzero().flatten().to(device),
     )
 
 
-def _visible(
-    group: Sequence[Item], rule: MaskRule, queries: TokenMeta, keys: TokenMeta, is_key: Tensor
-) -> Bool[Tensor, "items #queries keys"] | None:
-    """Return what each query of a bucket sees, or None where that is everything."""
-    if all(item.is_full for item in group):
-        return None if bool(is_key.all()) else is_key[:, None]
-    at_query = TokenMeta(*(x[:, :, None] for x in _columns(queries)))
-    at_key = TokenMeta(*(x[:, None, :] for x in _columns(keys)))
-    return rule.visible(at_query, at_key) & is_key[:, None]
+def _padded(
+    rows: Sequence[Int64[np.ndarray, " _"]],
+) -> tuple[Int64[Tensor, "items width"], Bool[Tensor, "items width"]]:
+    """Stack rows of several lengths, repeating the last entry; and mark the real entries."""
+    width = max(len(row) for row in rows)
+    stacked = np.stack([np.pad(row, (0, width - len(row)), mode="edge") for row in rows])
+    sizes = torch.tensor([len(row) for row in rows])
+    return torch.from_numpy(stacked), torch.arange(width) < sizes[:, None]
 
 
 def _hide(hidden: Bool[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:

@@ -21,6 +21,7 @@ from mogao.model.attention import Attend
 from mogao.model.rope import Rotation, rotate
 
 Hidden = Float[Tensor, "tokens hidden"]
+EitherBranch = Float[Tensor, "_ hidden"]  # the branches have different numbers of tokens
 # Shift, scale, gate of attention, then of the feed-forward: [groups, 6, hidden]; each group is
 # an equally long stretch of the branch's tokens.
 Modulation = Float[Tensor, "groups 6 hidden"]
@@ -31,8 +32,8 @@ class Linear(nn.Linear):
 
     def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
         """Return x W^T + b."""
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
+        bias: Tensor | None = getattr(self, "bias", None)
+        return F.linear(x, self.weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
 
 class RMSNorm(nn.Module):
@@ -120,24 +121,32 @@ class Block(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.branches = nn.ModuleList([BranchLayer(config, b) for b in ("text", "visual")])
+        self.text = BranchLayer(config, "text")
+        self.visual = BranchLayer(config, "visual")
 
     def forward(
-        self, hidden: Sequence[Hidden], inputs: Sequence[BranchInput], attend: Attend, *, layer: int
-    ) -> list[Hidden]:
+        self,
+        hidden: Sequence[EitherBranch],
+        inputs: Sequence[BranchInput],
+        attend: Attend,
+        *,
+        layer: int,
+    ) -> list[EitherBranch]:
         """Return the hidden states of both branches after this layer."""
         # An empty branch is left out, unless its weights wait for a gradient: sampling is mostly
         # in one branch, and there every operation counts.
         active = [i for i, x in enumerate(hidden) if len(x) or x.requires_grad]
+        branches = (self.text, self.visual)
         before = [
-            self.branches[i].before(hidden[i], inputs[i].rotation, inputs[i].modulation)
+            branches[i].before(hidden[i], inputs[i].rotation, inputs[i].modulation)
             for i in active
         ]
-        q, k, v = before[0] if len(before) == 1 else (torch.cat(parts) for parts in zip(*before))
+        parts = zip(*before, strict=True)
+        q, k, v = before[0] if len(before) == 1 else (torch.cat(part) for part in parts)
         attended = attend(q, k, v, layer=layer).split([len(hidden[i]) for i in active])
         after = list(hidden)
-        for i, values in zip(active, attended):
-            after[i] = self.branches[i].after(hidden[i], values, inputs[i].modulation)
+        for i, values in zip(active, attended, strict=True):
+            after[i] = branches[i].after(hidden[i], values, inputs[i].modulation)
         return after
 
 

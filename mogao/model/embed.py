@@ -75,7 +75,7 @@ class Modulator(nn.Module):
             shared = self.head(active)
             rows = [shared + row for row in self.table]
         elif self.downs is not None and self.ups is not None:
-            rows = [up(down(active)) for down, up in zip(self.downs, self.ups)]
+            rows = [up(down(active)) for down, up in zip(self.downs, self.ups, strict=True)]
         else:
             return [None] * self.num_layers
         return [row.unflatten(-1, (6, self.hidden)) for row in rows]

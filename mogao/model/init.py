@@ -35,9 +35,8 @@ def initialise(transformer: MogaoTransformer, *, generator: torch.Generator) -> 
 def copy_text_to_visual(transformer: MogaoTransformer) -> None:
     """Copy every text-branch weight into the visual branch, in place: the language-model start."""
     with torch.no_grad():
-        for block in transformer.blocks:
-            text, visual = block.branches
-            visual.load_state_dict(text.state_dict(), strict=True)
+        for block in transformer.layers:
+            block.visual.load_state_dict(block.text.state_dict(), strict=True)
 
 
 def _start_at_zero(transformer: MogaoTransformer) -> None:

@@ -148,9 +148,7 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, where: Path
     report = {"missing": missing, "unexpected": unexpected, "misshaped": misshaped}
     if any(report.values()):
         lines = [f"{len(names)} {what}: {_some(names)}" for what, names in report.items() if names]
-        raise CheckpointError(
-            f"{where} does not fit config.json beside it; " + "; ".join(lines)
-        )
+        raise CheckpointError(f"{where} does not fit config.json beside it; " + "; ".join(lines))
     module.load_state_dict(tensors, strict=True, assign=True)
 
 

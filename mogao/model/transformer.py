@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mogao.config import InputTime, TransformerConfig
 from mogao.flow import FlowInputs
 from mogao.model.attention import Attend, Backend, make_attention
-from mogao.model.block import Block, BranchInput, Hidden
+from mogao.model.block import Block, BranchInput, EitherBranch, Hidden
 from mogao.model.embed import Embedding, Modulator, TextHead, VelocityHead
 from mogao.model.rope import Rotation, rotation
 from mogao.packing.layout import TokenKind
@@ -119,17 +119,17 @@ class MogaoTransformer(nn.Module):
             velocity=self.velocity(hidden.index_select(0, noisy), inputs),
         )
 
-    def hidden_states(self, inputs: TokenInputs, attend: Attend) -> list[Hidden]:
+    def hidden_states(self, inputs: TokenInputs, attend: Attend) -> list[EitherBranch]:
         """Return the final hidden states of the text branch and of the visual branch."""
         sizes = [inputs.num_text_branch, len(inputs.gather) - inputs.num_text_branch]
         embedded_times = self.embedding.time(inputs.times)
         hidden = list(self._embed(inputs, embedded_times).split(sizes))
         rotations = self._rotations(inputs.positions, sizes)
         modulations = self.modulator(embedded_times)
-        for layer, (block, rows) in enumerate(zip(self.blocks, modulations)):
+        for layer, (block, rows) in enumerate(zip(self.layers, modulations, strict=True)):
             sides = [
                 BranchInput(turn, _modulation(rows, groups, self.compute_dtype))
-                for turn, groups in zip(rotations, inputs.time_rows)
+                for turn, groups in zip(rotations, inputs.time_rows, strict=True)
             ]
             hidden = block(hidden, sides, attend, layer=layer)
         return hidden
@@ -147,15 +147,20 @@ class MogaoTransformer(nn.Module):
         out: Tensor = self.velocity_head(hidden, rows)
         return out
 
+    @property
+    def layers(self) -> list[Block]:
+        """The layers, first to last."""
+        return [block for block in self.blocks if isinstance(block, Block)]
+
     def compile_layers(self) -> None:
         """Compile what lies before and behind the attention of each layer, once for all layers.
 
         The attention itself stays eager: its plan differs in every pack.
         """
-        for block in self.blocks:
-            for branch in block.branches:
-                branch.before = torch.compile(branch.before, dynamic=True)
-                branch.after = torch.compile(branch.after, dynamic=True)
+        for block in self.layers:
+            for branch in (block.text, block.visual):
+                for name in ("before", "after"):
+                    setattr(branch, name, torch.compile(getattr(branch, name), dynamic=True))
 
     def _embed(self, inputs: TokenInputs, embedded_times: Tensor) -> Hidden:
         dtype = self.compute_dtype

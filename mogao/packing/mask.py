@@ -25,10 +25,10 @@ from mogao.packing.layout import KIND_BY_NAME, TokenKind
 class TokenMeta:
     """What the mask rule knows of each token; all fields [tokens], any integer type."""
 
-    kind: Int[Tensor, " tokens"]
-    document: Int[Tensor, " tokens"]
-    ordinal: Int[Tensor, " tokens"]
-    index: Int[Tensor, " tokens"]
+    kind: Int[Tensor, "*shape"]
+    document: Int[Tensor, "*shape"]
+    ordinal: Int[Tensor, "*shape"]
+    index: Int[Tensor, "*shape"]
 
 
 Columns = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -61,7 +61,7 @@ class MaskRule:
         the own segment by the own table, text causal inside its own stretch.
         """
         tables = self.earlier.to(query.kind.device), self.own.to(query.kind.device)
-        return _allowed(*tables, _columns(query), _columns(key))
+        return _allowed(tables, _columns(query), _columns(key))
 
     def dense(self, meta: TokenMeta) -> Bool[Tensor, "tokens tokens"]:
         """Return the whole mask: the slow, obvious reference."""
@@ -76,7 +76,7 @@ class MaskRule:
         def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             at_query = (kind[query], document[query], ordinal[query], index[query])
             at_key = (kind[key], document[key], ordinal[key], index[key])
-            return _allowed(*tables, at_query, at_key)
+            return _allowed(tables, at_query, at_key)
 
         return visible
 
@@ -108,8 +108,9 @@ def _table(rows: dict[Kind, tuple[Kind, ...]]) -> Bool[Tensor, "kinds kinds"]:
     return table
 
 
-def _allowed(earlier: Tensor, own: Tensor, query: Columns, key: Columns) -> Tensor:
+def _allowed(tables: tuple[Tensor, Tensor], query: Columns, key: Columns) -> Tensor:
     """The predicate itself, over (kind, document, ordinal, index) of queries and keys."""
+    earlier, own = tables
     in_order = (query[0] != int(TokenKind.TEXT)) | (query[3] >= key[3])
     inside = (query[2] == key[2]) & own[query[0], key[0]] & in_order
     before = (query[2] > key[2]) & earlier[query[0], key[0]]

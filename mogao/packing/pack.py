@@ -98,7 +98,11 @@ def pack(
     predicted = np.flatnonzero(weights)
     text_places = order[: weights.size]
     by_kind = {
-        kind: [image for image, k in zip(images, table.kind) if k == kind and image is not None]
+        kind: [
+            image
+            for image, k in zip(images, table.kind, strict=True)
+            if k == kind and image is not None
+        ]
         for kind in (TokenKind.VIT, TokenKind.CLEAN, TokenKind.NOISY)
     }
     patches = _latents(by_kind, latents, config.latent_dim)
@@ -232,7 +236,7 @@ def _latents(
     """Ask for each distinct picture once and join the patches of both kinds of token."""
     wanted = by_kind[TokenKind.CLEAN] + by_kind[TokenKind.NOISY]
     distinct = list({id(image): image for image in wanted}.values())
-    known = dict(zip(map(id, distinct), latents(distinct))) if distinct else {}
+    known = dict(zip(map(id, distinct), latents(distinct), strict=True)) if distinct else {}
     empty = torch.zeros(0, latent_dim)
     return {
         kind: torch.cat([empty, *(known[id(image)] for image in by_kind[kind])])

@@ -22,7 +22,7 @@ from mogao.model.vae import (
     unpatchify,
 )
 from mogao.model.vision import VisionEncoder
-from mogao.packing.layout import Span
+from mogao.packing.spans import Span
 from mogao.sequence import ImageSegment, Pixels
 from mogao.tokenizer import Tokenizer
 
@@ -65,10 +65,13 @@ class PictureCodes:
         assert span.image is not None
         known = self._latents.get(span.segment)
         if known is None or known[0] is not span.image:
-            encoded = self._parts.autoencoder.encode(self._pixels(span.image))
-            latents = patchify(encoded, patch=self._parts.config.latent_patch)[0]
-            known = self._latents[span.segment] = (span.image, latents)
+            known = self._latents[span.segment] = (span.image, self.encode(span.image))
         return known[1]
+
+    def encode(self, image: ImageSegment) -> Float32[Tensor, "tokens latent_dim"]:
+        """Return the latent patches of any picture."""
+        encoded = self._parts.autoencoder.encode(self._pixels(image))
+        return patchify(encoded, patch=self._parts.config.latent_patch)[0]
 
     def keep(
         self, segment: int, image: ImageSegment, latents: Float32[Tensor, "tokens latent_dim"]

@@ -8,7 +8,7 @@ forgetting and growing are one operation.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,8 +16,9 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from mogao.model.block import Hidden
-from mogao.packing.layout import Drop, Origin, Span, TokenKind
+from mogao.packing.layout import TokenKind
 from mogao.packing.positions import Positions, image_positions, text_positions
+from mogao.packing.spans import Drop, Origin, Span
 from mogao.sampling.cache import KVCache
 from mogao.sampling.groups import CommitGroup, Run
 from mogao.sampling.runner import Runner
@@ -26,6 +27,7 @@ from mogao.sampling.runner import Runner
 PREFILL_TOKENS = 512
 
 
+@runtime_checkable
 class Codes(Protocol):
     """What a context asks of the picture encoders."""
 
@@ -137,9 +139,7 @@ class Context:
             yield CommitGroup(runs, self.cache, self.runner.rule)
 
 
-def read(
-    wanted: Sequence[tuple[Context, Sequence[Span]]], codes: Codes, *, runner: Runner
-) -> None:
+def read(wanted: Sequence[tuple[Context, Sequence[Span]]], codes: Codes, *, runner: Runner) -> None:
     """Bring several contexts up to date together; those that lag read in the same steps."""
     pending = [(context, context.groups(spans, codes)) for context, spans in wanted]
     while pending:

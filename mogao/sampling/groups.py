@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float32
@@ -44,6 +44,7 @@ class Run:
         return int(self.positions.shape[0])
 
 
+@runtime_checkable
 class Group(Protocol):
     """Runs that attend together, apart from all other groups of a step."""
 
@@ -84,7 +85,7 @@ class CommitGroup:
                 for plane, start, stop in ranges
             ]
             keys, values = read[0] if len(read) == 1 else torch.cat(read, dim=1)
-            attended.append(attend_batched(queries[None], keys[None], values[None], bias)[0])
+            attended.append(attend_batched(queries[None], keys[None], values[None], bias=bias)[0])
         return attended
 
     def commit(self) -> None:
@@ -157,5 +158,5 @@ class DenoiseGroup:
         keys[:, :, : self.num_tokens] = torch.stack(list(k)).transpose(1, 2)
         values[:, :, : self.num_tokens] = torch.stack(list(v)).transpose(1, 2)
         stacked = torch.stack(list(q))
-        out = attend_batched(stacked, keys.transpose(1, 2), values.transpose(1, 2), self.bias)
+        out = attend_batched(stacked, keys.transpose(1, 2), values.transpose(1, 2), bias=self.bias)
         return list(out)

@@ -15,7 +15,8 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from mogao.config import ImageSamplingConfig
-from mogao.packing.layout import KEEP_ALL, Drop, Span, TokenKind
+from mogao.packing.layout import TokenKind
+from mogao.packing.spans import KEEP_ALL, Drop, Span
 from mogao.sampling.cache import KVCache
 from mogao.sampling.groups import DenoiseGroup, Run
 from mogao.sampling.image import Latents

@@ -111,7 +111,9 @@ def assemble(runs: Sequence[Run], config: TransformerConfig) -> tuple[TokenInput
                    _timed(rows[visual], lengths[visual], device=device)),
         noisy_rows=_groups(rows[noisy], lengths[noisy]).to(device),
     )  # fmt: skip
-    return inputs, [slice(start, start + run.length) for start, run in zip(place, runs)]
+    return inputs, [
+        slice(start, start + run.length) for start, run in zip(place, runs, strict=True)
+    ]
 
 
 def _content(runs: Sequence[Run], kind: TokenKind, empty: Tensor) -> Tensor:

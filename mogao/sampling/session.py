@@ -7,20 +7,20 @@ the session's own generator, so a session depends on its inputs, its settings an
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from jaxtyping import Float32
+from torch import Tensor
 
-from mogao.config import GenerationConfig
-from mogao.data.images import MIN_SIDE_PIXELS, fit
+from mogao.config import GenerationConfig, ImageSamplingConfig
 from mogao.errors import RequestError
 from mogao.flow import schedule
-from mogao.packing.layout import KEEP_ALL, Drop
 from mogao.packing.positions import image_positions
+from mogao.packing.spans import KEEP_ALL, Drop
 from mogao.sampling.codes import Parts, PictureCodes
 from mogao.sampling.context import Context, read
 from mogao.sampling.events import (
@@ -32,15 +32,15 @@ from mogao.sampling.events import (
     Reason,
     TextDelta,
 )
-from mogao.sampling.guidance import GuidedVelocity, branches_of, resolve
+from mogao.sampling.guidance import Branch, GuidedVelocity, branches_of, resolve
 from mogao.sampling.image import SAMPLERS
+from mogao.sampling.inputs import Content, Size, as_segments, check_size, fitted
 from mogao.sampling.runner import Runner
 from mogao.sampling.text import forbidden_bias, next_token
-from mogao.sampling.transcript import Transcript
-from mogao.sequence import ImageSegment, InterleavedSequence, Pixels, Role, Segment, TextSegment
+from mogao.sampling.transcript import Mark, Transcript
+from mogao.sequence import ImageSegment, InterleavedSequence, Role, TextSegment
 
-Content = str | Pixels | Image.Image | Segment | InterleavedSequence | Sequence[Segment]
-Size = tuple[int, int]  # (height, width) in pixels
+Stop = Reason | Literal["image"]  # why writing stopped: the end, a limit, or a picture comes
 
 
 @dataclass(slots=True)
@@ -54,6 +54,7 @@ class _Plan:
     forbid_images: bool
     only_image: bool
     image_size: Size | None
+    whole: Mark  # behind the last whole segment
     images: int = 0
     text_tokens: int = 0
 
@@ -119,24 +120,23 @@ class Session:
                 document is then as before.
         """
         self._check_idle()
-        segments = [self._fitted(segment) for segment in _segments(content, role)]
-        if not any(isinstance(s, ImageSegment) or s.text.strip() for s in segments):
-            raise RequestError("the prompt is empty: write what is to be done, or add a picture")
-        before, fits = self._transcript.index, False
-        limit = self.generation.limits.max_context_tokens
+        limits, side = self.generation.limits, self._parts.config.token_pixels
+        pairs = [fitted(s, limits, token_pixels=side) for s in as_segments(content, role)]
+        before, is_kept = self._transcript.index, False
         try:
-            for segment in segments:
+            for segment, _ in pairs:
                 self._transcript.add(segment)
             needed = self._transcript.num_tokens
-            fits = needed <= limit
+            if needed > limits.max_context_tokens:
+                raise RequestError(
+                    f"the document would take {needed} tokens; limits.max_context_tokens is "
+                    f"{limits.max_context_tokens}: shorten it or raise the limit"
+                )
+            is_kept = True
         finally:
-            if not fits:
+            if not is_kept:
                 self._transcript.cut(before)
-        if not fits:
-            raise RequestError(
-                f"the document would take {needed} tokens; limits.max_context_tokens is {limit}: "
-                "shorten it or raise the limit"
-            )
+        self._trace["inputs"] += [change for _, change in pairs if change is not None]
 
     def generate_text(
         self, *, max_tokens: int | None = None, generation: GenerationConfig | None = None
@@ -162,7 +162,7 @@ class Session:
             RequestError: The document is empty, the size is not valid, or the context is full.
         """
         plan = self._plan(generation, force_image=True, only_image=True, image_size=size)
-        for event in self._events(plan):
+        for event in _inferring(self._events(plan)):
             if isinstance(event, ImageFinished):
                 return event.image
         raise RequestError(
@@ -204,7 +204,7 @@ class Session:
             forbid_images=forbid_images,
             image_size=image_size,
         )
-        return self._events(plan)
+        return _inferring(self._events(plan))
 
     def _plan(
         self,
@@ -229,7 +229,7 @@ class Session:
         if max_tokens is not None and max_tokens < 0:
             raise RequestError(f"max_tokens is {max_tokens}; it must not be negative")
         if image_size is not None:
-            self._check_size(image_size)
+            check_size(image_size, token_pixels=self._parts.config.token_pixels)
         return _Plan(
             generation=generation,
             max_images=limit if max_images is None else max_images,
@@ -238,36 +238,35 @@ class Session:
             forbid_images=forbid_images,
             only_image=only_image,
             image_size=image_size,
+            whole=self._transcript.mark(),
         )
 
-    @torch.inference_mode()
-    def _events(self, plan: _Plan) -> Iterator[Event]:
+    def _events(self, plan: _Plan) -> Generator[Event, None, None]:
         """The interleaved loop."""
         self._check_idle()
         self._is_streaming = True
-        whole = self._transcript.mark()
+        plan.whole = self._transcript.mark()
         try:
             self._transcript.open_turn("model")
             is_forced = plan.force_image
             while True:
-                reason = "image" if is_forced else (yield from self._write(plan))
-                whole, is_forced = self._transcript.mark(), False
+                reason: Stop = "image" if is_forced else (yield from self._write(plan))
+                is_forced = False
                 if reason == "image":
                     reason = self._refusal(plan)
                 if reason != "image":
                     break
                 yield from self._draw(plan)
-                whole = self._transcript.mark()
                 if plan.only_image:
                     reason = "max_images"
                     break
             self._note("finished", reason=reason)
             yield Finished(reason, text_tokens=plan.text_tokens, images=plan.images)
         finally:
-            self._transcript.rewind(whole)
+            self._transcript.rewind(plan.whole)
             self._is_streaming = False
 
-    def _write(self, plan: _Plan) -> Iterator[Event]:
+    def _write(self, plan: _Plan) -> Generator[Event, None, Stop]:
         """Write text until the model ends its turn, opens a picture or meets a limit."""
         tokenizer, transcript = self._parts.tokenizer, self._transcript
         start = time.perf_counter()
@@ -280,10 +279,7 @@ class Session:
             allow_image=not plan.forbid_images,
             device=self._parts.device,
         )
-        stops: dict[int, Reason | Literal["image"]] = {
-            tokenizer.end: "end",
-            tokenizer.image_open: "image",
-        }
+        stops: dict[int, Stop] = {tokenizer.end: "end", tokenizer.image_open: "image"}
         decoder, ids = tokenizer.decode_stream(), []
         while True:
             assert context.hidden is not None
@@ -305,6 +301,7 @@ class Session:
             yield TextDelta(tail)
         if ids:
             transcript.finish_text(TextSegment(tokenizer.decode(ids)), ids)
+        plan.whole = transcript.mark()
         seconds = round(time.perf_counter() - start, 4)
         self._note(
             "text", tokens=len(ids), prefill_seconds=round(prefill_seconds, 4), seconds=seconds
@@ -314,49 +311,57 @@ class Session:
     def _draw(self, plan: _Plan) -> Iterator[Event]:
         """Denoise one picture, decode it and put it into the document."""
         config, transcript = plan.generation.image, self._transcript
-        height, width = size = self._size(plan)
+        height, width = self._size(plan)
         number, drawn = plan.images, transcript.index
         yield ImageStarted(number, height, width)
         start = time.perf_counter()
         side = self._parts.config.token_pixels
         grid = (height // side, width // side)
-        time_position = transcript.open_picture(ImageSegment(np.zeros((*size, 3), np.uint8)))
-        branches = resolve(branches_of(config), transcript.spans, drawn=drawn)
-        contexts = [self._context(branch.drop) for branch, _ in branches]
-        wanted = [(context, spans) for context, (_, spans) in zip(contexts, branches, strict=True)]
-        read(wanted, self._codes, runner=self._runner)
-        positions = image_positions(
-            time_position, grid, self._parts.config.transformer.positions
+        # Only the size counts: the open token comes before there is a picture.
+        when = transcript.open_picture(ImageSegment(np.zeros((height, width, 3), np.uint8)))
+        positions = image_positions(when, grid, self._parts.config.transformer.positions)
+        velocity, branches = self._guided_velocity(
+            config, torch.from_numpy(positions).to(self._parts.device), drawn=drawn
         )
-        velocity = GuidedVelocity(
-            self._runner,
-            [(branch, c.cache) for (branch, _), c in zip(branches, contexts, strict=True)],
-            positions=torch.from_numpy(positions).to(self._parts.device),
-            config=config,
-        )
-        latents = torch.randn(
+        latents = noise = torch.randn(
             (grid[0] * grid[1], self._parts.config.transformer.latent_dim),
             generator=self._generator,
             device=self._parts.device,
         )
         times = schedule(config.num_steps, shift=config.shift)
-        for step, latents in enumerate(SAMPLERS[config.sampler](velocity, latents, times)):
+        for step, state in enumerate(SAMPLERS[config.sampler](velocity, noise, times)):
+            latents = state
             yield ImageStep(number, step, config.num_steps)
         image = ImageSegment(self._codes.picture(latents, grid))
         self._codes.keep(drawn, image, latents)
         transcript.finish_picture(image)
+        plan.whole = transcript.mark()
         plan.images += 1
         seconds = time.perf_counter() - start
         self._note(
             "image",
             height=height,
             width=width,
-            steps=config.num_steps,
+            num_steps=config.num_steps,
             evaluations=velocity.evaluations,
-            branches={branch.name: branch.coefficient for branch, _ in branches},
+            branches={branch.name: branch.coefficient for branch in branches},
             seconds=round(seconds, 4),
         )
         yield ImageFinished(number, image, velocity.evaluations, seconds)
+
+    def _guided_velocity(
+        self, config: ImageSamplingConfig, positions: Float32[Tensor, "tokens 3"], *, drawn: int
+    ) -> tuple[GuidedVelocity, list[Branch]]:
+        """Bring the contexts of all branches up to date and return the velocity under them."""
+        resolved = resolve(branches_of(config), self._transcript.spans, drawn=drawn)
+        branches = [branch for branch, _ in resolved]
+        contexts = [self._context(branch.drop) for branch in branches]
+        wanted = [(context, spans) for context, (_, spans) in zip(contexts, resolved, strict=True)]
+        read(wanted, self._codes, runner=self._runner)
+        caches = [context.cache for context in contexts]
+        pairs = list(zip(branches, caches, strict=True))
+        velocity = GuidedVelocity(self._runner, pairs, positions=positions, config=config)
+        return velocity, branches
 
     def _context(self, drop: Drop) -> Context:
         if drop not in self._contexts:
@@ -370,7 +375,7 @@ class Session:
         is_full = self._transcript.num_tokens >= plan.generation.limits.max_context_tokens
         return "max_context" if is_full else None
 
-    def _refusal(self, plan: _Plan) -> Reason | Literal["image"]:
+    def _refusal(self, plan: _Plan) -> Stop:
         """Return the limit that the next picture would exceed, or "image" where there is none."""
         if plan.images >= plan.max_images:
             return "max_images"
@@ -387,53 +392,28 @@ class Session:
         if images:
             return images[-1].size
         size = plan.generation.image.height, plan.generation.image.width
-        self._check_size(size)
+        check_size(size, token_pixels=self._parts.config.token_pixels)
         return size
-
-    def _check_size(self, size: Size) -> None:
-        side = self._parts.config.token_pixels
-        if min(size) < side or any(pixels % side for pixels in size):
-            raise RequestError(
-                f"picture size {size[0]} x {size[1]} (height x width): both must be positive "
-                f"multiples of {side}"
-            )
 
     def _check_idle(self) -> None:
         if self._is_streaming:
             raise RequestError("the session is generating: finish or close its stream first")
 
-    def _fitted(self, segment: Segment) -> Segment:
-        """Check a picture and scale it to the token grid and the pixel budget."""
-        if isinstance(segment, TextSegment):
-            return segment
-        limits = self.generation.limits
-        shape, kind = segment.pixels.shape, segment.pixels.dtype
-        if len(shape) != 3 or shape[2] != 3 or kind != np.uint8:
-            raise RequestError(
-                f"picture of shape {shape} and type {kind}; expected RGB bytes [height, width, 3]"
-            )
-        if shape[0] * shape[1] > limits.max_input_pixels or min(shape[:2]) < MIN_SIDE_PIXELS:
-            raise RequestError(
-                f"picture of {shape[0]} x {shape[1]} pixels; sides must be at least "
-                f"{MIN_SIDE_PIXELS} and the area at most {limits.max_input_pixels}"
-            )
-        side = self._parts.config.token_pixels
-        pixels, change = fit(segment.pixels, token_pixels=side, pixel_budget=limits.pixel_budget)
-        if change is not None:
-            self._trace["inputs"].append(change)
-        return replace(segment, pixels=pixels)
-
     def _note(self, event: str, **facts: Any) -> None:
         self._trace["events"].append({"event": event, **facts})
 
 
-def _segments(content: Content, role: Role | None) -> list[Segment]:
-    """Bring what the caller gives into the form of segments."""
-    if isinstance(content, str):
-        return [TextSegment(content, role=role or "model")]
-    if isinstance(content, Image.Image):
-        return [ImageSegment(np.asarray(content.convert("RGB")), role=role or "model")]
-    if isinstance(content, np.ndarray):
-        return [ImageSegment(content, role=role or "model")]
-    given = [content] if isinstance(content, TextSegment | ImageSegment) else list(content)
-    return [replace(segment, role=role) if role else segment for segment in given]
+def _inferring(events: Generator[Event, None, None]) -> Iterator[Event]:
+    """Compute each event in inference mode and hand it over outside of it.
+
+    A `with torch.inference_mode()` around a `yield` would leak the mode into the caller.
+    """
+    try:
+        while True:
+            with torch.inference_mode():
+                event = next(events, None)
+            if event is None:
+                return
+            yield event
+    finally:
+        events.close()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mogao.config import TransformerConfig
-from mogao.packing.layout import Origin, Span, SpanWriter, Vocabulary
+from mogao.packing.spans import Origin, Span, SpanWriter, Vocabulary
 from mogao.sequence import ImageSegment, InterleavedSequence, Role, Segment, TextSegment
 
 
@@ -41,6 +41,7 @@ class Transcript:
         self._vocabulary, self._config, self._token_pixels = vocabulary, config, token_pixels
         self.segments: list[Segment] = []
         self._ids: list[tuple[int, ...] | None] = []
+        self._role: Role | None = None
         self._restart()
 
     @property
@@ -123,7 +124,7 @@ class Transcript:
 
     def _restart(self) -> None:
         self._writer = SpanWriter(self._vocabulary, self._config, token_pixels=self._token_pixels)
-        self._role: Role | None = None
+        self._role = None
         self.spans: list[Span] = []
         self.num_tokens = 0
         self._append([self._writer.begin()])

@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from mogao import loss as losses
 from mogao.config import DropoutConfig, JointTask, RunConfig
 from mogao.data.mixture import build_source
+from mogao.errors import ConfigError
 from mogao.flow import corrupt
 from mogao.model.hardware import compiler_available
 from mogao.model.vae import patchify
-from mogao.packing.layout import Drop, Layout, is_pair, lay_out
+from mogao.packing.layout import Layout, lay_out
 from mogao.packing.pack import PackedBatch, Packer, pack
+from mogao.packing.spans import Drop, is_pair
 from mogao.sampling.codes import Parts
 from mogao.sequence import InterleavedSequence
 from mogao.training.feed import PackFeed
@@ -31,6 +33,9 @@ from mogao.training.latents import LatentCache
 from mogao.training.parts import build_parts, export_parts
 from mogao.training.samples import SampleSheet
 from mogao.training.task import Metrics
+
+COMPILE_FROM_STEPS = 300
+"""Compiling takes a minute or two, so `auto` leaves shorter runs alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,8 @@ class JointTraining:
         """Build or load the model and open the data.
 
         Raises:
-            ConfigError: Neither a model nor an autoencoder to start from is named.
+            ConfigError: Neither a model nor an autoencoder to start from is named, or `compile` is
+                on without a compiler.
             CheckpointError: A model folder is missing or unsafe.
             DataError: The data cannot be read.
         """
@@ -75,7 +81,7 @@ class JointTraining:
         self.config, self.task, self.device = config, config.task, device
         self.parts, self.generation = build_parts(config, device=device, dtype=dtype)
         self.module = JointModel(self.parts)
-        if config.compile != "off" and compiler_available(device):
+        if should_compile(config, device):
             self.parts.transformer.compile_layers()
         self._latents = LatentCache(self._encode, max_bytes=self.task.latent_cache_bytes)
         packer = Packer(config.token_budget)
@@ -152,7 +158,9 @@ class JointTraining:
 
     def write_samples(self, folder: Path, step: int, generator: torch.Generator) -> None:
         """Write `step-N.png` and `step-N.txt`."""
-        self._sheet.write(folder, step, parts=self.parts, generator=generator)
+        # Sampling meets new shapes all the time: compiled layers would compile again and again.
+        with torch.compiler.set_stance("force_eager"):
+            self._sheet.write(folder, step, parts=self.parts, generator=generator)
 
     def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
         """Write the model folder; the averaged weights are in the networks already."""
@@ -178,6 +186,19 @@ class JointTraining:
     ) -> Float32[Tensor, "images tokens latent_dim"]:
         latents = self.parts.autoencoder.encode(to_unit_range(pixels.to(self.device)))
         return patchify(latents, patch=self.parts.config.latent_patch)
+
+
+def should_compile(config: RunConfig, device: torch.device) -> bool:
+    """Whether layers are compiled: on demand, or where a compiler exists and the run is long.
+
+    Raises:
+        ConfigError: `compile` is on, but there is no compiler.
+    """
+    available = compiler_available(device)
+    if config.compile == "on" and not available:
+        raise ConfigError("compile is on, but no compiler was found; install one or say off")
+    pays = config.max_steps >= COMPILE_FROM_STEPS
+    return config.compile == "on" or (config.compile == "auto" and available and pays)
 
 
 def to_unit_range(pixels: UInt8[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from mogao.config import AutoencoderTask, JointTask, ModelConfig, RunConfig
-from mogao.model.hardware import compiler_available, pick_device, pick_dtype
+from mogao.model.hardware import pick_device, pick_dtype
 from mogao.model.transformer import MogaoTransformer
 from mogao.model.vae import Autoencoder
 from mogao.model.vision import VisionEncoder
 from mogao.pipeline import load_config
+from mogao.training.joint import should_compile
 
 BYTES_PER_WEIGHT = {"adamw": 16, "muon": 12}
 """float32 weight, gradient and momenta; the average takes four more."""
@@ -57,7 +58,7 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         "checkpoint_bytes": trained * (per_weight - 4) * config.keep_checkpoints,
         "device": str(device),
         "compute_dtype": str(dtype).removeprefix("torch."),
-        "compile": config.compile != "off" and compiler_available(device),
+        "compile": isinstance(task, JointTask) and should_compile(config, device),
     }
 
 
@@ -70,7 +71,9 @@ def count_parameters(model: ModelConfig) -> dict[str, int]:
             "autoencoder": Autoencoder(model.autoencoder),
         }
     named = [(name, p.numel()) for name, p in transformer.named_parameters()]
-    branches = [sum(n for name, n in named if f".branches.{i}." in name) for i in (0, 1)]
+    branches = [
+        sum(n for name, n in named if f".{branch}." in name) for branch in ("text", "visual")
+    ]
     total = sum(n for _, n in named)
     return {
         "text": branches[0],

@@ -83,7 +83,7 @@ def test_results_are_written(tmp_path: Path):
     outcomes = evaluate(Truth(), sizes=sizes, show=lambda *done: seen.append(done))
     summary = write_results(outcomes, tmp_path, model="truth", seed=0)
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
-    assert set(summary) == {"suite", "protocol", "model", "seed", "scores"}
+    assert {"suite", "protocol", "model", "seed", "scores", "commit", "versions"} <= set(summary)
     assert set(summary["scores"]["colors"]) == {"value", "low", "high", "n", "ceiling"}
     rows = [json.loads(line) for line in (tmp_path / "items.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows][:2] == ["colors-000", "colors-001"]

@@ -53,5 +53,5 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["{", "[1]"])
 def test_settings_must_be_a_json_object(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text, encoding="utf-8")
-    with pytest.raises(CheckpointError, match="JSON|object"):
+    with pytest.raises(CheckpointError, match=r"JSON|object"):
         read_settings(tmp_path / "config.json")

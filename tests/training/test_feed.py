@@ -87,9 +87,8 @@ def test_every_document_with_loss_is_used_once():
 def test_a_document_beyond_the_budget_is_named_and_skipped(caplog):
     feed = make_feed(budget=24, lookahead=2)
     with pytest.raises(DataError, match=r"exceed the token budget.*raise the budget"):
-        for _ in range(40):
-            feed.next()
-    assert "document 3 takes 26 tokens" in caplog.text
+        [feed.next() for _ in range(40)]
+    assert "skipped: document 3 takes 27 tokens, more than token_budget = 24" in caplog.text
 
 
 def test_packs_keep_to_the_budget_and_are_counted():

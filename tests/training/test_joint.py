@@ -17,7 +17,7 @@ from mogao import config as configs
 from mogao.config import AutoencoderConfig, DropoutConfig, RunConfig
 from mogao.errors import ConfigError
 from mogao.model.vae import Autoencoder
-from mogao.packing.layout import Drop
+from mogao.packing.spans import Drop
 from mogao.sequence import ImageSegment, InterleavedSequence, TextSegment
 from mogao.training.joint import JointTraining, draw_drop
 from mogao.training.latents import ENCODE_BATCH, LatentCache
@@ -149,7 +149,7 @@ def test_every_trainable_weight_moves_and_the_autoencoder_does_not(setting):
 
 def test_muon_gets_fused_projections_by_their_parts(setting):
     matrices = make_task(make_config(setting)).matrices()
-    assert matrices["transformer.blocks.0.branches.1.qkv.weight"] == (32, 16, 16)
+    assert matrices["transformer.blocks.0.visual.qkv.weight"] == (32, 16, 16)
     assert not any("embedding" in name or "norm" in name for name in matrices)
 
 

@@ -10,7 +10,7 @@ Source: own design, docs/decisions.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ from mogao.evaluation.judges.crops import (
     Piece,
     find_background,
     find_pieces,
-    foreground,
+    foregrounds,
 )
 from mogao.evaluation.judges.report import Finding, Report
 
@@ -36,6 +36,8 @@ _SHIFTS = (-2.0, 0.0, 2.0)  # of the window's centre, pixels
 _SCALES = (0.94, 1.0, 1.08, 1.18)  # of the window's side: lost pixels make boxes too short
 _COARSE = (1.0, 1.12)  # scales at which all drawings are compared
 _PRICE = 0.04  # of one more thing, as a share of the energy of the picture
+_MAX_GROUPS = 48  # only pictures full of noise have more
+_SURE = 0.93  # score from which on no other threshold is tried
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,13 +121,18 @@ class CorrelationJudge:
             )
         name, rows = find_background(pixels)
         difference = pixels - rows[:, None]
-        pieces = find_pieces(foreground(difference))
-        picture = _Picture(np.ascontiguousarray(difference.transpose(2, 0, 1)), rows, pieces)
-        found = [
-            _finding(picture, match)
-            for match in _partition(picture, _matches(picture))
-            if match.side >= MIN_SIDE
-        ]
+        planes = np.ascontiguousarray(difference.transpose(2, 0, 1))
+        best: tuple[float, _Picture, list[_Match]] | None = None
+        for mask in foregrounds(difference):
+            picture = _Picture(planes, rows, find_pieces(mask))
+            cost, matches = _partition(picture, _matches(picture))
+            if best is None or cost < best[0]:
+                best = cost, picture, matches
+            if all(match.score >= _SURE for match in matches):
+                break
+        assert best is not None
+        _, picture, matches = best
+        found = [_finding(picture, match) for match in matches if match.side >= MIN_SIDE]
         found.sort(key=lambda finding: finding.size, reverse=True)
         return Report(name, tuple(found))
 
@@ -143,7 +150,10 @@ def _groups(pieces: Sequence[Piece]) -> list[int]:
         }
         frontier = {group for group in grown - groups if _side(pieces, group) <= MAX_SIDE}
         groups |= frontier
-    return sorted(groups)
+        if len(groups) > _MAX_GROUPS:
+            break
+    by_number = sorted(groups, key=lambda group: (group.bit_count(), _side(pieces, group)))
+    return by_number[:_MAX_GROUPS]
 
 
 def _matches(picture: _Picture) -> list[_Match]:
@@ -184,26 +194,31 @@ def _refined(picture: _Picture, group: int, *, place: Floats, among: Indices) ->
     return _Match(group, int(among[index]), bool(flip), x, y, side / MARGIN, score)
 
 
-def _partition(picture: _Picture, matches: Iterable[_Match]) -> list[_Match]:
-    """Choose groups that hold each piece once and leave the least energy unexplained."""
+def _partition(picture: _Picture, matches: Sequence[_Match]) -> tuple[float, list[_Match]]:
+    """Choose groups that hold each piece once and leave the least energy unexplained.
+
+    Returns:
+        The unexplained energy plus the price of every thing, and the choice.
+    """
     every = (1 << len(picture.pieces)) - 1
-    price = _PRICE * picture.energy(every)
-    costs = [
-        (match, price + picture.energy(match.group) * (1 - max(match.score, 0) ** 2))
+    total = float(np.square(picture.difference).sum())
+    gains = [
+        (match, picture.energy(match.group) * max(match.score, 0) ** 2 - _PRICE * total)
         for match in matches
     ]
     best: dict[int, tuple[float, list[_Match]]] = {0: (0.0, [])}
-    for done in range(every):  # every subset comes after its own subsets
+    for done in range(every):  # every set of pieces comes after all of its own subsets
         if done not in best:
             continue
         so_far, chosen = best[done]
         first = ~done & (done + 1)
-        for match, cost in costs:
+        for match, gain in gains:
             if match.group & first and not match.group & done:
                 key = done | match.group
-                if key not in best or so_far + cost < best[key][0]:
-                    best[key] = (so_far + cost, [*chosen, match])
-    return best[every][1]
+                if key not in best or so_far + gain > best[key][0]:
+                    best[key] = (so_far + gain, [*chosen, match])
+    gain, chosen = best[every]
+    return total - gain, chosen
 
 
 def _finding(picture: _Picture, match: _Match) -> Finding:

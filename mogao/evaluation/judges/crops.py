@@ -7,6 +7,7 @@ off in colour, so the known one is corrected row by row by what the picture show
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -23,6 +24,7 @@ _NOISE = 3.0  # the same as a multiple of the median distance, for uneven backgr
 MIN_PIECE_PIXELS = 24
 MAX_PIECES = 10  # the largest ones; more are noise, and the partition below them is exponential
 MAX_SIDE = 60  # no thing of the world is longer, pixels
+_LEVELS = (1.0, 1.5, 2.2)  # thresholds as multiples of the first
 _SOFT = 20.0  # width of the vote for a known background, RGB distance
 _DRIFT = 40.0  # how far a background may be off and still be corrected, RGB distance
 
@@ -68,13 +70,19 @@ def find_background(pixels: NDArray[np.uint8]) -> tuple[str, Floats]:
     return names[best], _corrected(picture, known[best])
 
 
-def foreground(difference: Floats) -> Mask:
-    """Which pixels stand out, given picture minus background [height, width, 3]."""
+def foregrounds(difference: Floats) -> Iterator[Mask]:
+    """Which pixels stand out, by rising thresholds: later masks hold less noise, and less else.
+
+    Args:
+        difference: Picture minus background [height, width, 3].
+    """
     padded = np.pad(difference, ((1, 1), (1, 1), (0, 0)), mode="edge")
     across = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
     smooth = (across[:-2] + 2 * across[1:-1] + across[2:]) / 16
     distance = np.sqrt(np.square(smooth).sum(-1))
-    return distance > max(FOREGROUND, _NOISE * float(np.median(distance)))
+    least = max(FOREGROUND, _NOISE * float(np.median(distance)))
+    for factor in _LEVELS:
+        yield distance > factor * least
 
 
 def find_pieces(mask: Mask) -> list[Piece]:

@@ -13,7 +13,7 @@ from mogao.evaluation.judges.crops import (
     Piece,
     find_background,
     find_pieces,
-    foreground,
+    foregrounds,
     label,
 )
 
@@ -59,7 +59,7 @@ def test_every_background_is_named_although_its_colours_are_off(name: str):
 def test_a_background_alone_has_no_foreground():
     pixels = background("meadow", 128)
     _, rows = find_background(pixels)
-    assert not foreground(pixels - rows[:, None]).any()
+    assert not next(foregrounds(pixels - rows[:, None])).any()
 
 
 def test_specks_are_left_out_and_pieces_come_largest_first():

@@ -1,0 +1,1 @@
+"""What `mogao bench` runs: ratios measured in one process on one machine."""

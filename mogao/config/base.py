@@ -1,0 +1,111 @@
+"""What every config has in common: strict values, and how to load, override and save them.
+
+In: YAML, JSON, `key.path=value` overrides. Out: frozen pydantic values. It knows no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mogao.errors import ConfigError, nearest
+
+Kind = Literal["text", "vit", "clean", "noisy"]
+Branch = Literal["text", "visual"]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Config(BaseModel):
+    """Base of all configs: frozen, unknown keys forbidden, defaults checked like given values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+C = TypeVar("C", bound=Config)
+
+
+def parse(cls: type[C], data: Any, *, where: str) -> C:
+    """Check plain data against a config class.
+
+    Raises:
+        ConfigError: A key is unknown, a value is out of bounds or has the wrong type; the message
+            names `where`, the path of the key, what was got and the nearest known key.
+    """
+    try:
+        return cls.model_validate(data)
+    except ValidationError as error:
+        lines = [_explain(cls, item) for item in error.errors()]
+        raise ConfigError(f"{where}: " + "; ".join(lines)) from None
+
+
+def load(cls: type[C], path: str | Path, *, overrides: Sequence[str] = ()) -> C:
+    """Read a YAML or JSON file, apply `key.path=value` overrides and check the result.
+
+    Raises:
+        ConfigError: The file is missing or unreadable, or its content is not valid.
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read config {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    data = {} if data is None else data
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} must hold a mapping, got {type(data).__name__}")
+    return parse(cls, override(data, overrides), where=str(path))
+
+
+def override(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a copy of `data` with each `key.path=value` set; values are read as YAML.
+
+    Raises:
+        ConfigError: An override has no `=` or goes through a value that is not a mapping.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(data))
+    for item in overrides:
+        path, sign, value = item.partition("=")
+        if not sign or not path:
+            raise ConfigError(f"override {item!r} must look like key.path=value")
+        *parents, leaf = path.split(".")
+        node = result
+        for key in parents:
+            node = node.setdefault(key, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"override {item!r}: {key!r} is not a mapping")
+        node[leaf] = yaml.safe_load(value)
+    return result
+
+
+def save(config: Config, path: str | Path) -> None:
+    """Write a config as YAML (or JSON where the name ends in .json), complete with defaults."""
+    data = config.model_dump(mode="json")
+    path = Path(path)
+    if path.suffix == ".json":
+        text = json.dumps(data, indent=2) + "\n"
+    else:
+        text = yaml.safe_dump(data, sort_keys=False)
+    path.write_text(text, encoding="utf-8")
+
+
+def _explain(cls: type[Config], item: Any) -> str:
+    """One pydantic error as 'path: got, expected, hint'."""
+    path = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"unknown key {path!r} ({nearest(str(item['loc'][-1]), _known_keys(cls))})"
+    return f"{path or 'config'}: {item['msg']} (got {item['input']!r:.80})"
+
+
+def _known_keys(cls: type[BaseModel]) -> set[str]:
+    """All field names below a config class, for hints."""
+    keys: set[str] = set()
+    schema = cls.model_json_schema()
+    for part in [schema, *schema.get("$defs", {}).values()]:
+        keys.update(part.get("properties", {}))
+    return keys

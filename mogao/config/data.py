@@ -1,0 +1,66 @@
+"""Where training sequences come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mogao.config.base import Config, Count, Probability
+
+
+class WorldConfig(Config):
+    """The offline scene world as a source of training sequences."""
+
+    kind: Literal["world"] = "world"
+    recipes: dict[str, float] = {
+        "draw": 0.55, "caption": 0.08, "question": 0.15, "edit": 0.12, "edits": 0.04, "story": 0.06,
+    }  # fmt: skip
+    """Recipe name to weight; names in `mogao.data.world.recipes.RECIPES`."""
+    split: Literal["train", "heldout"] = "train"
+    seed: int = 0
+    max_objects: Annotated[int, Field(ge=1, le=6)] = 4
+    styles: tuple[str, ...] = ("noto", "fluent")
+    cycle: Annotated[int, Field(ge=0)] = 0
+    """Repeat the first `cycle` items for ever (so that cached latents pay); 0 never repeats."""
+
+
+class RecordsConfig(Config):
+    """Records in JSON Lines, parquet, tar shards or a folder. Schema: docs/data.md."""
+
+    kind: Literal["records"] = "records"
+    path: str
+    """A file, a folder, a pattern with `*`, or `hub:NAME[:SPLIT]`."""
+    keep: dict[str, str | int | float | bool] = {}
+    """Read only records whose metadata has these values, such as `split: train`."""
+    shuffle: bool = True
+    """A new order for every epoch; false reads in file order."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    max_bad_share: Probability = 0.01
+    """Training stops when a larger share of the records read (at least 100) is broken."""
+    max_images: Annotated[int, Field(ge=1)] = 32
+    """A record with more pictures is cut behind this many, at a segment border, and counted."""
+    max_pixels: Count = 16_777_216
+    """A picture with more pixels is broken; it is refused before it is decoded."""
+    pixel_budget: Annotated[int, Field(ge=256)] = 16_384
+    """Pictures are scaled to at most this many pixels (128 x 128)."""
+    token_pixels: Annotated[int, Field(ge=8)] = 16
+    """Sides become multiples of this; equal to the model's pixels per token side."""
+
+
+class MixtureConfig(Config):
+    """Several sources drawn by weight."""
+
+    kind: Literal["mixture"] = "mixture"
+    sources: Annotated[tuple[WorldConfig | RecordsConfig, ...], Field(min_length=1)]
+    weights: tuple[Annotated[float, Field(gt=0)], ...]
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _same_length(self) -> MixtureConfig:
+        if len(self.sources) != len(self.weights):
+            raise ValueError("sources and weights must have the same length")
+        return self
+
+
+DataConfig = Annotated[WorldConfig | RecordsConfig | MixtureConfig, Field(discriminator="kind")]

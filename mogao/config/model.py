@@ -1,0 +1,204 @@
+"""The network: transformer, encoders, and what `config.json` of a model folder holds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mogao.config.base import Branch, Config, Count, Kind
+
+
+class RoutingConfig(Config):
+    """Which weight branch a token kind uses. Source: arXiv 2505.05472, deep-fusion section."""
+
+    text: Branch = "text"
+    vit: Branch = "text"
+    clean: Branch = "visual"
+    noisy: Branch = "visual"
+
+
+class VisibilityConfig(Config):
+    """Who may look at whom; the mask rule of `mogao.packing.mask` reads only this table.
+
+    `earlier`: key kinds that a query kind sees in earlier segments of its document.
+    `own`: key kinds that a query kind sees inside its own segment (text is causal there).
+    Source: arXiv 2505.05472 (ECTF mask); rows and marks in docs/model.md.
+    """
+
+    earlier: dict[Kind, tuple[Kind, ...]] = {
+        "text": ("text", "vit"),
+        "vit": ("text", "vit"),
+        "clean": ("text", "vit", "clean"),
+        "noisy": ("text", "vit", "clean"),
+    }
+    own: dict[Kind, tuple[Kind, ...]] = {
+        "text": ("text",),
+        "vit": ("vit",),
+        "clean": ("vit", "clean"),
+        "noisy": ("noisy",),
+    }
+
+    @model_validator(mode="after")
+    def _complete(self) -> VisibilityConfig:
+        kinds = {"text", "vit", "clean", "noisy"}
+        for name, table in (("earlier", self.earlier), ("own", self.own)):
+            if set(table) != kinds:
+                raise ValueError(f"{name} needs a row for each of {sorted(kinds)}")
+        return self
+
+
+class LayoutConfig(Config):
+    """How a picture is laid out among its text."""
+
+    part_order: tuple[Kind, ...] = ("vit", "clean", "noisy")
+    """Order of the three copies of a picture; it decides only memory order, never visibility."""
+    position_step: Annotated[int, Field(ge=0)] = 1
+    """How far the time axis advances behind a picture."""
+
+    @model_validator(mode="after")
+    def _parts(self) -> LayoutConfig:
+        if sorted(self.part_order) != ["clean", "noisy", "vit"]:
+            raise ValueError("part_order must name vit, clean and noisy once each")
+        return self
+
+
+class IlRopeConfig(Config):
+    """Interleaved three-axis rotary positions. Source: arXiv 2505.05472, IL-RoPE."""
+
+    kind: Literal["il_rope"] = "il_rope"
+    text_axes: Literal["zero", "same"] = "zero"
+    """Row and column of a text token: 0 (the paper) or equal to its time (language-model start)."""
+
+
+class MRopeConfig(Config):
+    """Chunked three-axis rotary positions, for comparison. Source: arXiv 2409.12191 (M-RoPE)."""
+
+    kind: Literal["m_rope"] = "m_rope"
+
+
+class OneDConfig(Config):
+    """One rotary axis; every token of a picture shares one position."""
+
+    kind: Literal["one_d"] = "one_d"
+
+
+PositionsConfig = Annotated[IlRopeConfig | MRopeConfig | OneDConfig, Field(discriminator="kind")]
+
+
+class SharedAdaLN(Config):
+    """One modulation head for all layers plus a learned table per layer (adaLN-single)."""
+
+    kind: Literal["shared"] = "shared"
+
+
+class LowRankAdaLN(Config):
+    """A modulation head per layer, factored through `rank` channels."""
+
+    kind: Literal["low_rank"] = "low_rank"
+    rank: Count = 32
+
+
+class InputTime(Config):
+    """The time embedding is added to latent tokens at the input only (BAGEL)."""
+
+    kind: Literal["input_add"] = "input_add"
+
+
+TimeConfig = Annotated[SharedAdaLN | LowRankAdaLN | InputTime, Field(discriminator="kind")]
+
+
+class TransformerConfig(Config):
+    """The joint transformer."""
+
+    vocab_size: Count = 2048
+    """Token ids, special tokens included."""
+    hidden: Count = 384
+    num_layers: Count = 6
+    num_heads: Count = 6
+    num_kv_heads: Count = 2
+    head_dim: Annotated[int, Field(ge=8, multiple_of=8)] = 64
+    ffn_hidden: Count = 1536
+    ffn: Literal["swiglu", "relu_squared"] = "relu_squared"
+    norm_eps: Annotated[float, Field(gt=0)] = 1e-6
+    qkv_bias: bool = False
+    qk_norm: dict[Branch, bool] = {"text": True, "visual": True}
+    tied_embeddings: bool = True
+    rope_base: Annotated[float, Field(gt=1)] = 10_000.0
+    positions: PositionsConfig = IlRopeConfig()
+    routing: RoutingConfig = RoutingConfig()
+    visibility: VisibilityConfig = VisibilityConfig()
+    layout: LayoutConfig = LayoutConfig()
+    time: TimeConfig = SharedAdaLN()
+    latent_dim: Count = 64
+    """Values of one generation token: latent channels x latent_patch squared."""
+    vision_dim: Count = 192
+    """Width of the understanding encoder's features."""
+
+    @model_validator(mode="after")
+    def _heads(self) -> TransformerConfig:
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError("num_heads must be a multiple of num_kv_heads")
+        return self
+
+
+class VisionConfig(Config):
+    """The understanding encoder: a small `transformers` Siglip2 vision model."""
+
+    hidden: Count = 192
+    num_layers: Count = 4
+    num_heads: Count = 3
+    ffn_hidden: Count = 768
+    patch_pixels: Count = 16
+    """Side of a patch; equal to the side of a generation token, so both grids coincide."""
+    num_positions: Count = 64
+    """Learned positions, a square number; resampled to the grid of each picture."""
+
+
+class AutoencoderConfig(Config):
+    """The picture autoencoder: `diffusers` AutoencoderKL behind an optional space-to-depth."""
+
+    space_to_depth: Annotated[int, Field(ge=1, le=8)] = 8
+    block_channels: tuple[Count, ...] = (160,)
+    """Widths of the stages; each stage but the last halves the grid."""
+    layers_per_block: Count = 1
+    latent_channels: Count = 16
+    norm_groups: Count = 16
+    mid_attention: bool = False
+    """Attention over the whole grid in the middle of both halves."""
+
+    @property
+    def latent_stride(self) -> int:
+        """Pixels per latent cell."""
+        return int(self.space_to_depth * 2 ** (len(self.block_channels) - 1))
+
+
+class ModelConfig(Config):
+    """What `config.json` of a model folder holds."""
+
+    format: Literal["mogao/1"] = "mogao/1"
+    name: str = "mogao"
+    transformer: TransformerConfig = TransformerConfig()
+    vision: VisionConfig = VisionConfig()
+    autoencoder: AutoencoderConfig = AutoencoderConfig()
+    latent_patch: Count = 2
+    """Latent cells per token side."""
+
+    @property
+    def token_pixels(self) -> int:
+        """Pixels per side of a generation token."""
+        return self.autoencoder.latent_stride * self.latent_patch
+
+    @model_validator(mode="after")
+    def _fits(self) -> ModelConfig:
+        dim = self.autoencoder.latent_channels * self.latent_patch**2
+        if self.transformer.latent_dim != dim:
+            raise ValueError(
+                f"transformer.latent_dim is {self.transformer.latent_dim}, but the autoencoder "
+                f"gives latent_channels x latent_patch^2 = {dim}"
+            )
+        if self.transformer.vision_dim != self.vision.hidden:
+            raise ValueError("transformer.vision_dim must equal vision.hidden")
+        if self.vision.patch_pixels != self.token_pixels:
+            raise ValueError("vision.patch_pixels must equal latent_stride x latent_patch")
+        return self

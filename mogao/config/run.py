@@ -1,0 +1,145 @@
+"""One training run: task, losses, optimiser and loop."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from mogao.config.base import Config, Count, Probability
+from mogao.config.data import DataConfig, WorldConfig
+from mogao.config.model import ModelConfig
+
+
+class DropoutConfig(Config):
+    """Condition dropout: a dropped context equals a guidance branch at sampling (invariant 6)."""
+
+    text: Probability = 0.10
+    """Drop all text: the branch that sees earlier pictures only."""
+    images: Probability = 0.0
+    """Drop all earlier pictures."""
+    none: Probability = 0.05
+    """Drop everything: each picture becomes its own document [begin?, open, NOISY]."""
+    vit: Probability = 0.10
+    """Extra: drop the VIT copies alone."""
+    clean: Probability = 0.05
+    """Extra: drop the CLEAN copies alone."""
+
+    @model_validator(mode="after")
+    def _sum(self) -> DropoutConfig:
+        if self.text + self.images + self.none > 1:
+            raise ValueError("text + images + none must not exceed 1")
+        return self
+
+
+class FlowConfig(Config):
+    """How flow times are drawn: logit-normal, then shifted. Source: arXiv 2403.03206, eq. 19."""
+
+    mean: float = 0.0
+    std: Annotated[float, Field(gt=0)] = 1.0
+    shift: Annotated[float, Field(gt=0)] = 1.0
+
+
+class LossConfig(Config):
+    """How the two losses are joined. Source: arXiv 2505.05472 (global weighted loss)."""
+
+    text_weight: Annotated[float, Field(ge=0)] = 0.25
+    flow_weight: Annotated[float, Field(ge=0)] = 1.0
+    normaliser: Literal["separate", "joint"] = "separate"
+    end_token_prob: Probability = 0.1
+    """Share of text-to-picture pairs whose end token is learned; other documents always do."""
+
+
+class JointTask(Config):
+    """Train the transformer, connector and vision encoder on interleaved sequences."""
+
+    kind: Literal["joint"] = "joint"
+    model: ModelConfig = ModelConfig()
+    init_from: str | None = None
+    """Model folder or built-in name to start from; its config replaces `model`."""
+    autoencoder_from: str | None = None
+    """Folder that holds a trained `vae/`; required where `init_from` is not given."""
+    dropout: DropoutConfig = DropoutConfig()
+    flow: FlowConfig = FlowConfig()
+    loss: LossConfig = LossConfig()
+    attention: Literal["auto", "dense", "segments", "flex"] = "auto"
+    latent_cache_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
+    """Memory for latents kept by content hash; 0 encodes anew each time."""
+
+
+class AutoencoderTask(Config):
+    """Train the autoencoder on the pictures of the data source."""
+
+    kind: Literal["autoencoder"] = "autoencoder"
+    model: ModelConfig = ModelConfig()
+    batch_images: Count = 8
+    """Pictures of one micro-batch; small batches win here: steps count, not pictures."""
+    reuse: Count = 4
+    """How often a picture is used, mirrored at random, before it leaves the pool."""
+    pool_images: Count = 2048
+    """Pictures kept for reuse."""
+    squared_weight: Annotated[float, Field(ge=0)] = 1.0
+    l1_weight: Annotated[float, Field(ge=0)] = 0.1
+    gradient_weight: Annotated[float, Field(ge=0)] = 0.1
+    """Weight of the L1 distance between picture gradients: sharp edges."""
+    kl_weight: Annotated[float, Field(ge=0)] = 5e-4
+    """Per latent value; a wider posterior gives latents that a flow model learns more easily."""
+
+
+TaskConfig = Annotated[JointTask | AutoencoderTask, Field(discriminator="kind")]
+
+
+class OptimConfig(Config):
+    """Optimiser and learning-rate curve (warm-up, constant, linear decay to `final_share`)."""
+
+    kind: Literal["adamw", "muon"] = "adamw"
+    """`muon` puts hidden matrices under Muon and everything else under AdamW."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """AdamW's rate."""
+    muon_learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    betas: tuple[Probability, Probability] = (0.9, 0.95)
+    eps: Annotated[float, Field(gt=0)] = 1e-10
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    decay_share: Probability = 0.3
+    """Last share of the run over which the rate falls."""
+    final_share: Probability = 0.02
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    ema_decay: Probability = 0.999
+    """Averaged weights are what is exported; 0 keeps none."""
+
+
+class RunConfig(Config):
+    """One training run: what `mogao train CONFIG.yaml` reads and what every output stores."""
+
+    name: str = "run"
+    task: TaskConfig = JointTask()
+    data: DataConfig = WorldConfig()
+    optim: OptimConfig = OptimConfig()
+    token_budget: Count = 8192
+    """Most tokens of one pack, padding included."""
+    accumulation: Count = 1
+    """Packs per optimiser step."""
+    max_steps: Count = 1000
+    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    """Stop (checkpoint and exit 0) after this many minutes of this process; resume continues."""
+    seed: int = 0
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Compute type; master weights are float32. auto: bfloat16 where the hardware has it."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Whether layers are compiled; auto: where there is a compiler and the run is long."""
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 8.0
+    keep_checkpoints: Count = 2
+    sample_minutes: Annotated[float, Field(ge=0)] = 10.0
+    """Minutes between sheets of sample pictures and answers; 0 makes none."""
+    log_every_steps: Count = 10
+    spike_factor: Annotated[float, Field(gt=1)] = 5.0
+    """A step whose loss or gradient norm exceeds this multiple of its running mean is skipped."""
+    max_bad_steps: Count = 20
+    """Training stops after this many skipped steps in a row."""
+
+    @field_validator("compile", mode="before")
+    @classmethod
+    def _yaml_words(cls, value: object) -> object:
+        """YAML reads the bare words on and off as booleans."""
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value

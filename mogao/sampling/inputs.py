@@ -1,0 +1,90 @@
+"""What callers may put into a document, checked and brought into the form of segments.
+
+In: text, pictures, segments, sequences. Out: segments whose pictures fit the token grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mogao.config import LimitsConfig
+from mogao.data.images import MIN_SIDE_PIXELS, fit
+from mogao.errors import RequestError
+from mogao.sequence import ImageSegment, InterleavedSequence, Pixels, Role, Segment, TextSegment
+
+Content = str | Pixels | Image.Image | Segment | InterleavedSequence | Sequence[Segment]
+Size = tuple[int, int]  # (height, width) in pixels
+
+
+def as_segments(content: Content, role: Role | None) -> list[Segment]:
+    """Return content as segments; `role` replaces their own, None means the model for bare content.
+
+    Raises:
+        RequestError: The content is of another type, or nothing but white space.
+    """
+    segments: list[Any]
+    if isinstance(content, str):
+        segments = [TextSegment(content)]
+    elif isinstance(content, Image.Image):
+        segments = [ImageSegment(np.asarray(content.convert("RGB")))]
+    elif isinstance(content, np.ndarray):
+        segments = [ImageSegment(content)]
+    elif isinstance(content, TextSegment | ImageSegment):
+        segments = [content]
+    else:
+        segments = list(content)
+    for segment in segments:
+        if not isinstance(segment, TextSegment | ImageSegment):
+            raise RequestError(
+                f"cannot add {type(segment).__name__}: give text, pixels or segments"
+            )
+    if not any(isinstance(s, ImageSegment) or s.text.strip() for s in segments):
+        raise RequestError("the prompt is empty: write what is to be done, or add a picture")
+    return [replace(segment, role=role) if role else segment for segment in segments]
+
+
+def fitted(
+    segment: Segment, limits: LimitsConfig, *, token_pixels: int
+) -> tuple[Segment, dict[str, list[int]] | None]:
+    """Scale a picture to the token grid and the pixel budget; text stays as it is.
+
+    Returns:
+        The segment and, where its picture was changed, {"from": [height, width], "to": [...]}.
+
+    Raises:
+        RequestError: It is not RGB bytes, or too small, or larger than `max_input_pixels`.
+    """
+    if isinstance(segment, TextSegment):
+        return segment, None
+    shape, kind = segment.pixels.shape, segment.pixels.dtype
+    if len(shape) != 3 or shape[2] != 3 or kind != np.uint8:
+        raise RequestError(
+            f"picture of shape {shape} and type {kind}; expected RGB bytes [height, width, 3]"
+        )
+    if shape[0] * shape[1] > limits.max_input_pixels or min(shape[:2]) < MIN_SIDE_PIXELS:
+        raise RequestError(
+            f"picture of {shape[0]} x {shape[1]} pixels; sides must be at least "
+            f"{MIN_SIDE_PIXELS} and the area at most {limits.max_input_pixels}"
+        )
+    pixels, change = fit(
+        segment.pixels, token_pixels=token_pixels, pixel_budget=limits.pixel_budget
+    )
+    return replace(segment, pixels=pixels), change
+
+
+def check_size(size: Size, *, token_pixels: int) -> None:
+    """Refuse a picture size that is off the token grid.
+
+    Raises:
+        RequestError: A side is not a positive multiple of `token_pixels`.
+    """
+    if min(size) < token_pixels or any(pixels % token_pixels for pixels in size):
+        raise RequestError(
+            f"picture size {size[0]} x {size[1]} (height x width): both must be positive "
+            f"multiples of {token_pixels}"
+        )
