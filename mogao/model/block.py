@@ -138,8 +138,7 @@ class Block(nn.Module):
         active = [i for i, x in enumerate(hidden) if len(x) or x.requires_grad]
         branches = (self.text, self.visual)
         before = [
-            branches[i].before(hidden[i], inputs[i].rotation, inputs[i].modulation)
-            for i in active
+            branches[i].before(hidden[i], inputs[i].rotation, inputs[i].modulation) for i in active
         ]
         parts = zip(*before, strict=True)
         q, k, v = before[0] if len(before) == 1 else (torch.cat(part) for part in parts)

@@ -72,13 +72,13 @@ class MaskRule:
         tables = self.earlier.to(meta.kind.device), self.own.to(meta.kind.device)
         kind, document, ordinal, index = _columns(meta)
 
-        # Spelt out: frozen dataclasses and generators are traced wrongly inside flex_attention.
-        def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            at_query = (kind[query], document[query], ordinal[query], index[query])
-            at_key = (kind[key], document[key], ordinal[key], index[key])
-            return _allowed(tables, at_query, at_key)
-
-        return visible
+        # Spelt out, and a lambda: frozen dataclasses and generators are traced wrongly inside
+        # flex_attention, and it counts the arguments of what it is given.
+        return lambda batch, head, query, key: _allowed(
+            tables,
+            (kind[query], document[query], ordinal[query], index[query]),
+            (kind[key], document[key], ordinal[key], index[key]),
+        )
 
     def run_views(
         self, kind: Int64[np.ndarray, " runs"], ordinal: Int64[np.ndarray, " runs"]

@@ -10,14 +10,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from mogao.config import LimitsConfig
 from mogao.data.images import MIN_SIDE_PIXELS, fit
 from mogao.errors import RequestError
-from mogao.sequence import ImageSegment, InterleavedSequence, Pixels, Role, Segment, TextSegment
+from mogao.sequence import ImageSegment, InterleavedSequence, Role, Segment, TextSegment
 
-Content = str | Pixels | Image.Image | Segment | InterleavedSequence | Sequence[Segment]
+# A sequence may mix text, pictures and segments.
+Content = str | NDArray[Any] | Image.Image | Segment | InterleavedSequence | Sequence[Any]
 Size = tuple[int, int]  # (height, width) in pixels
 
 
@@ -25,27 +27,34 @@ def as_segments(content: Content, role: Role | None) -> list[Segment]:
     """Return content as segments; `role` replaces their own, None means the model for bare content.
 
     Raises:
-        RequestError: The content is of another type, or nothing but white space.
+        RequestError: Something in it is of another type, or all of it is nothing but white space.
     """
-    segments: list[Any]
-    if isinstance(content, str):
-        segments = [TextSegment(content)]
-    elif isinstance(content, Image.Image):
-        segments = [ImageSegment(np.asarray(content.convert("RGB")))]
-    elif isinstance(content, np.ndarray):
-        segments = [ImageSegment(content)]
-    elif isinstance(content, TextSegment | ImageSegment):
-        segments = [content]
-    else:
-        segments = list(content)
-    for segment in segments:
-        if not isinstance(segment, TextSegment | ImageSegment):
-            raise RequestError(
-                f"cannot add {type(segment).__name__}: give text, pixels or segments"
-            )
+    one = (str, np.ndarray, Image.Image, TextSegment, ImageSegment)
+    segments = [_segment(x) for x in ([content] if isinstance(content, one) else content)]
     if not any(isinstance(s, ImageSegment) or s.text.strip() for s in segments):
         raise RequestError("the prompt is empty: write what is to be done, or add a picture")
     return [replace(segment, role=role) if role else segment for segment in segments]
+
+
+def _segment(item: Any) -> Segment:
+    if isinstance(item, TextSegment | ImageSegment):
+        return item
+    if isinstance(item, str):
+        return TextSegment(item)
+    if isinstance(item, Image.Image):
+        return ImageSegment(np.asarray(item.convert("RGB")))
+    if isinstance(item, np.ndarray):
+        _check_pixels(item)
+        return ImageSegment(item)
+    raise RequestError(f"cannot add {type(item).__name__}: give text, RGB bytes or segments")
+
+
+def _check_pixels(pixels: NDArray[Any]) -> None:
+    shape, kind = pixels.shape, pixels.dtype
+    if len(shape) != 3 or shape[2] != 3 or kind != np.uint8:
+        raise RequestError(
+            f"picture of shape {shape} and type {kind}; expected RGB bytes [height, width, 3]"
+        )
 
 
 def fitted(
@@ -61,11 +70,8 @@ def fitted(
     """
     if isinstance(segment, TextSegment):
         return segment, None
-    shape, kind = segment.pixels.shape, segment.pixels.dtype
-    if len(shape) != 3 or shape[2] != 3 or kind != np.uint8:
-        raise RequestError(
-            f"picture of shape {shape} and type {kind}; expected RGB bytes [height, width, 3]"
-        )
+    _check_pixels(segment.pixels)
+    shape = segment.pixels.shape
     if shape[0] * shape[1] > limits.max_input_pixels or min(shape[:2]) < MIN_SIDE_PIXELS:
         raise RequestError(
             f"picture of {shape[0]} x {shape[1]} pixels; sides must be at least "

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,34 +28,16 @@ from mogao.sampling.events import (
     ImageFinished,
     ImageStarted,
     ImageStep,
-    Reason,
     TextDelta,
 )
 from mogao.sampling.guidance import Branch, GuidedVelocity, branches_of, resolve
 from mogao.sampling.image import SAMPLERS
-from mogao.sampling.inputs import Content, Size, as_segments, check_size, fitted
+from mogao.sampling.inputs import Content, Size, as_segments, fitted
+from mogao.sampling.plan import Plan, Stop
 from mogao.sampling.runner import Runner
 from mogao.sampling.text import forbidden_bias, next_token
-from mogao.sampling.transcript import Mark, Transcript
+from mogao.sampling.transcript import Transcript
 from mogao.sequence import ImageSegment, InterleavedSequence, Role, TextSegment
-
-Stop = Reason | Literal["image"]  # why writing stopped: the end, a limit, or a picture comes
-
-
-@dataclass(slots=True)
-class _Plan:
-    """One run of the interleaved loop: its settings, and what it has made so far."""
-
-    generation: GenerationConfig
-    max_images: int
-    max_tokens: int
-    force_image: bool
-    forbid_images: bool
-    only_image: bool
-    image_size: Size | None
-    whole: Mark  # behind the last whole segment
-    images: int = 0
-    text_tokens: int = 0
 
 
 class Session:
@@ -77,6 +58,7 @@ class Session:
         self._transcript = Transcript(
             parts.tokenizer, parts.config.transformer, token_pixels=parts.config.token_pixels
         )
+        self._whole = self._transcript.mark()  # behind the last whole segment
         self._is_streaming = False
         self._trace: dict[str, Any] = {
             "seed": seed,
@@ -109,8 +91,9 @@ class Session:
         """Add to the document; nothing is computed until something is generated.
 
         Args:
-            content: Text, a picture (RGB bytes [height, width, 3] or a PIL picture), segments or a
-                whole sequence. Pictures are scaled to the pixel budget; changes go to the trace.
+            content: Text, a picture (RGB bytes [height, width, 3] or a PIL picture), a segment, a
+                list of these, or a whole sequence. Pictures are scaled to the pixel budget; changes
+                go to the trace.
             role: Who speaks; None keeps the role of segments, and means the model for bare text
                 and pictures. Once somebody else has spoken, the document is a conversation.
 
@@ -161,7 +144,10 @@ class Session:
         Raises:
             RequestError: The document is empty, the size is not valid, or the context is full.
         """
-        plan = self._plan(generation, force_image=True, only_image=True, image_size=size)
+        plan = Plan(
+            generation or self.generation, image_size=size, force_image=True, only_image=True
+        )
+        self._check(plan)
         for event in _inferring(self._events(plan)):
             if isinstance(event, ImageFinished):
                 return event.image
@@ -196,56 +182,28 @@ class Session:
         Raises:
             RequestError: The document is empty, a size or a limit is not valid.
         """
-        plan = self._plan(
-            generation,
+        plan = Plan(
+            generation or self.generation,
             max_images=max_images,
             max_tokens=max_tokens,
+            image_size=image_size,
             force_image=force_image,
             forbid_images=forbid_images,
-            image_size=image_size,
         )
+        self._check(plan)
         return _inferring(self._events(plan))
 
-    def _plan(
-        self,
-        generation: GenerationConfig | None,
-        *,
-        max_images: int | None = None,
-        max_tokens: int | None = None,
-        force_image: bool = False,
-        forbid_images: bool = False,
-        only_image: bool = False,
-        image_size: Size | None = None,
-    ) -> _Plan:
+    def _check(self, plan: Plan) -> None:
         self._check_idle()
         if not self._transcript.segments:
             raise RequestError("the document is empty: extend the session before generating")
-        if force_image and forbid_images:
-            raise RequestError("force_image and forbid_images exclude each other")
-        generation = generation or self.generation
-        limit = generation.limits.max_images
-        if max_images is not None and not 0 <= max_images <= limit:
-            raise RequestError(f"max_images is {max_images}; limits.max_images allows 0 to {limit}")
-        if max_tokens is not None and max_tokens < 0:
-            raise RequestError(f"max_tokens is {max_tokens}; it must not be negative")
-        if image_size is not None:
-            check_size(image_size, token_pixels=self._parts.config.token_pixels)
-        return _Plan(
-            generation=generation,
-            max_images=limit if max_images is None else max_images,
-            max_tokens=generation.text.max_tokens if max_tokens is None else max_tokens,
-            force_image=force_image,
-            forbid_images=forbid_images,
-            only_image=only_image,
-            image_size=image_size,
-            whole=self._transcript.mark(),
-        )
+        plan.check(token_pixels=self._parts.config.token_pixels)
 
-    def _events(self, plan: _Plan) -> Generator[Event, None, None]:
+    def _events(self, plan: Plan) -> Generator[Event, None, None]:
         """The interleaved loop."""
         self._check_idle()
         self._is_streaming = True
-        plan.whole = self._transcript.mark()
+        self._whole = self._transcript.mark()
         try:
             self._transcript.open_turn("model")
             is_forced = plan.force_image
@@ -253,7 +211,7 @@ class Session:
                 reason: Stop = "image" if is_forced else (yield from self._write(plan))
                 is_forced = False
                 if reason == "image":
-                    reason = self._refusal(plan)
+                    reason = self._picture_limit(plan)
                 if reason != "image":
                     break
                 yield from self._draw(plan)
@@ -263,10 +221,10 @@ class Session:
             self._note("finished", reason=reason)
             yield Finished(reason, text_tokens=plan.text_tokens, images=plan.images)
         finally:
-            self._transcript.rewind(plan.whole)
+            self._transcript.rewind(self._whole)
             self._is_streaming = False
 
-    def _write(self, plan: _Plan) -> Generator[Event, None, Stop]:
+    def _write(self, plan: Plan) -> Generator[Event, None, Stop]:
         """Write text until the model ends its turn, opens a picture or meets a limit."""
         tokenizer, transcript = self._parts.tokenizer, self._transcript
         start = time.perf_counter()
@@ -289,7 +247,7 @@ class Session:
                 bias=bias,
                 generator=self._generator,
             )
-            reason = stops.get(token) or self._text_limit(plan)
+            reason = stops.get(token) or plan.text_limit(transcript.num_tokens)
             if reason:
                 break
             ids.append(token)
@@ -301,14 +259,14 @@ class Session:
             yield TextDelta(tail)
         if ids:
             transcript.finish_text(TextSegment(tokenizer.decode(ids)), ids)
-        plan.whole = transcript.mark()
+            self._whole = transcript.mark()
         seconds = round(time.perf_counter() - start, 4)
         self._note(
             "text", tokens=len(ids), prefill_seconds=round(prefill_seconds, 4), seconds=seconds
         )
         return reason
 
-    def _draw(self, plan: _Plan) -> Iterator[Event]:
+    def _draw(self, plan: Plan) -> Iterator[Event]:
         """Denoise one picture, decode it and put it into the document."""
         config, transcript = plan.generation.image, self._transcript
         height, width = self._size(plan)
@@ -335,7 +293,7 @@ class Session:
         image = ImageSegment(self._codes.picture(latents, grid))
         self._codes.keep(drawn, image, latents)
         transcript.finish_picture(image)
-        plan.whole = transcript.mark()
+        self._whole = transcript.mark()
         plan.images += 1
         seconds = time.perf_counter() - start
         self._note(
@@ -368,32 +326,14 @@ class Session:
             self._contexts[drop] = Context(self._runner, drop=drop)
         return self._contexts[drop]
 
-    def _text_limit(self, plan: _Plan) -> Reason | None:
-        """Return the limit that the next text token would exceed."""
-        if plan.text_tokens >= plan.max_tokens:
-            return "max_tokens"
-        is_full = self._transcript.num_tokens >= plan.generation.limits.max_context_tokens
-        return "max_context" if is_full else None
-
-    def _refusal(self, plan: _Plan) -> Stop:
-        """Return the limit that the next picture would exceed, or "image" where there is none."""
-        if plan.images >= plan.max_images:
-            return "max_images"
-        height, width = self._size(plan)
-        tokens = 2 * height * width // self._parts.config.token_pixels**2 + 2
-        limit = plan.generation.limits.max_context_tokens
-        return "max_context" if self._transcript.num_tokens + tokens > limit else "image"
-
-    def _size(self, plan: _Plan) -> Size:
-        """Size of the next picture: the caller's, else the last picture's, else the default."""
-        if plan.image_size is not None:
-            return plan.image_size
+    def _size(self, plan: Plan) -> Size:
         images = self._transcript.sequence.images
-        if images:
-            return images[-1].size
-        size = plan.generation.image.height, plan.generation.image.width
-        check_size(size, token_pixels=self._parts.config.token_pixels)
-        return size
+        return plan.size(images[-1].size if images else None)
+
+    def _picture_limit(self, plan: Plan) -> Stop:
+        height, width = self._size(plan)
+        tokens = height * width // self._parts.config.token_pixels**2
+        return plan.picture_limit(self._transcript.num_tokens, picture_tokens=2 * tokens + 2)
 
     def _check_idle(self) -> None:
         if self._is_streaming:

@@ -16,12 +16,15 @@ from PIL import Image
 from mogao import config as configs
 from mogao.config import AutoencoderConfig, DropoutConfig, RunConfig
 from mogao.errors import ConfigError
+from mogao.model.hardware import compiler_available
 from mogao.model.vae import Autoencoder
 from mogao.packing.spans import Drop
+from mogao.pipeline import Mogao, load_tokenizer
 from mogao.sequence import ImageSegment, InterleavedSequence, TextSegment
-from mogao.training.joint import JointTraining, draw_drop
+from mogao.training.checkpoint import load_checkpoint
+from mogao.training.joint import JointTraining, draw_drop, should_compile
 from mogao.training.latents import ENCODE_BATCH, LatentCache
-from mogao.training.loop import global_weights, train_step
+from mogao.training.loop import global_weights, train, train_step
 from mogao.training.samples import choose_requests, draw_sheet
 from mogao.training.state import RunState
 
@@ -224,6 +227,30 @@ def test_the_cache_forgets_the_least_recently_used():
     assert cache.num_misses == 3
     cache([second])
     assert cache.num_misses == 4
+
+
+def test_a_run_ends_with_a_model_that_loads_and_trains_on(setting, tmp_path):
+    report = train(make_config(setting, max_steps=2, sample_minutes=1.0), tmp_path / "first")
+    exported = Mogao.from_pretrained(report.model, dtype="float32")
+    average = load_checkpoint(report.checkpoint)["average"]["weights"]
+    for name, weight in exported.parts.transformer.state_dict().items():
+        stored = average[f"transformer.{name}"].to(torch.bfloat16).float()
+        assert torch.equal(weight, stored), name
+    assert len(list((tmp_path / "first/samples").glob("step-00000002.*"))) == 2
+
+    task = {"init_from": str(report.model), "autoencoder_from": None, "model": {}}
+    further = train(make_config(setting, task=task, max_steps=2), tmp_path / "second")
+    assert further.step == 2
+    before = load_tokenizer(report.model).encode("a red square")
+    assert load_tokenizer(further.model).encode("a red square") == before
+
+
+def test_auto_compiles_long_runs_only(setting):
+    device = torch.device("cpu")
+    assert not should_compile(make_config(setting, compile="auto", max_steps=20), device)
+    assert not should_compile(make_config(setting, compile="off", max_steps=10**6), device)
+    long_run = make_config(setting, compile="auto", max_steps=10**6)
+    assert should_compile(long_run, device) == compiler_available(device)
 
 
 def test_requests_end_with_what_the_model_must_make(setting):

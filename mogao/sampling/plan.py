@@ -1,0 +1,90 @@
+"""One run of the interleaved loop: what it may make, what it has made, and when it must stop.
+
+In: the options of a call, checked against the limits. Out: limits that the next step would exceed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mogao.config import GenerationConfig
+from mogao.errors import RequestError
+from mogao.sampling.events import Reason
+from mogao.sampling.inputs import Size, check_size
+
+# Why writing stopped: the model's end, a limit, or because a picture comes.
+Stop = Reason | Literal["image"]
+
+
+@dataclass(slots=True)
+class Plan:
+    """Options of one call, and its progress.
+
+    Attributes:
+        generation: Settings and limits.
+        max_images: Most pictures; None takes the limit.
+        max_tokens: Most text tokens; None takes the text settings.
+        image_size: Size of every picture; None takes that of the last picture, else the default.
+        force_image: The first thing is a picture.
+        forbid_images: The model cannot open a picture.
+        only_image: One picture and nothing else.
+        images: Pictures drawn.
+        text_tokens: Text tokens written.
+    """
+
+    generation: GenerationConfig
+    max_images: int | None = None
+    max_tokens: int | None = None
+    image_size: Size | None = None
+    force_image: bool = False
+    forbid_images: bool = False
+    only_image: bool = False
+    images: int = 0
+    text_tokens: int = 0
+
+    def check(self, *, token_pixels: int) -> None:
+        """Refuse options that cannot be served.
+
+        Raises:
+            RequestError: A limit or the size is not valid, or a picture is forced and forbidden.
+        """
+        limit = self.generation.limits.max_images
+        if self.force_image and self.forbid_images:
+            raise RequestError("force_image and forbid_images exclude each other")
+        if self.max_images is not None and not 0 <= self.max_images <= limit:
+            raise RequestError(
+                f"max_images is {self.max_images}; limits.max_images allows 0 to {limit}"
+            )
+        if self.max_tokens is not None and self.max_tokens < 0:
+            raise RequestError(f"max_tokens is {self.max_tokens}; it must not be negative")
+        default = (self.generation.image.height, self.generation.image.width)
+        check_size(self.image_size or default, token_pixels=token_pixels)
+
+    def size(self, last: Size | None) -> Size:
+        """Return the size of the next picture, `last` being that of the picture before."""
+        default = (self.generation.image.height, self.generation.image.width)
+        return self.image_size or last or default
+
+    def text_limit(self, context_tokens: int) -> Stop | None:
+        """Return the limit that one more text token would exceed."""
+        settings = self.generation.text
+        if self.text_tokens >= (
+            settings.max_tokens if self.max_tokens is None else self.max_tokens
+        ):
+            return "max_tokens"
+        is_full = context_tokens >= self.generation.limits.max_context_tokens
+        return "max_context" if is_full else None
+
+    def picture_limit(self, context_tokens: int, *, picture_tokens: int) -> Stop:
+        """Return the limit that a picture would exceed, "image" where there is none.
+
+        Args:
+            context_tokens: Tokens read so far.
+            picture_tokens: Tokens that the picture adds, both copies and their boundaries.
+        """
+        limits = self.generation.limits
+        if self.images >= (limits.max_images if self.max_images is None else self.max_images):
+            return "max_images"
+        is_full = context_tokens + picture_tokens > limits.max_context_tokens
+        return "max_context" if is_full else "image"
