@@ -114,7 +114,7 @@ def test_a_failed_save_leaves_the_old_folder(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mogao.pipeline.write_tensors", full)
+    monkeypatch.setattr("huggingface_hub.save_torch_state_dict", full)
     with pytest.raises(CheckpointError, match="No space left"):
         saved[0].save_pretrained(folder)
     assert sorted(path.relative_to(folder) for path in folder.rglob("*")) == before
@@ -126,7 +126,7 @@ def test_shards_are_read_through_their_index(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     names = sorted(weights)
-    index = {}
+    index: dict[str, str] = {}
     for number, part in enumerate((names[::2], names[1::2])):
         file = f"model-{number}.safetensors"
         save_file({name: weights[name] for name in part}, folder / file)
