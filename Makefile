@@ -32,7 +32,8 @@ bench: $(STAMP)
 	mkdir -p out/bench
 	$(BIN)/mogao bench ectf --json | tail -n 1 > out/bench/ectf.json
 	$(BIN)/mogao bench train --json | tail -n 1 > out/bench/train.json
-	@echo "wrote out/bench/ectf.json and out/bench/train.json"
+	$(BIN)/mogao bench train --eager --json | tail -n 1 > out/bench/train-eager.json
+	@echo "wrote out/bench/*.json"
 
 clean:
 	rm -rf .venv out

@@ -314,11 +314,18 @@ def ectf(*, seed: Seed = 0, as_json: Json = False) -> None:
 
 @bench_app.command(name="train")
 @_verb
-def bench_train(*, seed: Seed = 0, as_json: Json = False) -> None:
+def bench_train(
+    *,
+    compiled: Annotated[
+        bool, typer.Option("--compile/--eager", help="Compile where a compiler exists.")
+    ] = True,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
     """Speed of a training step and its share of the machine's matrix rate."""
     from mogao.commands import bench as command
 
-    command.train(seed=seed, as_json=as_json)
+    command.train(compile_layers=compiled, seed=seed, as_json=as_json)
 
 
 app.add_typer(data_app, name="data")

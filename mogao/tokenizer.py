@@ -125,28 +125,42 @@ class Tokenizer:
         """Return a decoder that takes ids one at a time and gives out whole characters only."""
         return StreamDecoder(self)
 
+    def to_json(self) -> str:
+        """Return the tokenizer in the plain format of the `tokenizers` library."""
+        return json.dumps(json.loads(self._engine.to_str()), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Tokenizer:
+        """Read what `to_json` returned.
+
+        Raises:
+            CheckpointError: The text is no JSON, or holds anything that this class would not write
+                (added tokens, a normaliser, another pre-tokenizer, ...).
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise CheckpointError(f"not valid JSON: {error}") from None
+        vocab, merges = _read(data)
+        return cls(vocab, merges)
+
     def save(self, path: str | Path) -> None:
-        """Write `tokenizer.json`, the plain format of the `tokenizers` library."""
-        data = json.loads(self._engine.to_str())
-        atomic_write(path, json.dumps(data, indent=1) + "\n")
+        """Write `tokenizer.json`; see `to_json`."""
+        atomic_write(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
         """Read a `tokenizer.json` written by `save`.
 
         Raises:
-            CheckpointError: The file is missing, is no JSON, or holds anything that this class
-                would not write (added tokens, a normaliser, another pre-tokenizer, ...).
+            CheckpointError: The file is missing or unreadable, or as for `from_json`.
         """
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise CheckpointError(f"cannot read tokenizer {path}: {error.strerror}") from None
-        except ValueError as error:
+        except UnicodeDecodeError as error:
             raise CheckpointError(f"{path} is not valid JSON: {error}") from None
-        try:
-            vocab, merges = _read(data)
-            return cls(vocab, merges)
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from None
 

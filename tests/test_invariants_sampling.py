@@ -44,7 +44,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "nano": {},
     "same axes, own routing, time at the input": {
         "positions": IlRopeConfig(text_axes="same"),
-        "routing": RoutingConfig(vit="visual"),
+        "routing": RoutingConfig(vit="visual", clean="text"),
         "time": InputTime(),
     },
     "text reads latents, swiglu, low-rank time": {

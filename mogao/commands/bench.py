@@ -13,9 +13,9 @@ from mogao.provenance import provenance
 
 def ectf(*, seed: int, as_json: bool) -> None:
     """One packed sequence with N pictures against N sequences with one picture each."""
-    from mogao.bench import ectf as bench
+    import mogao.bench.ectf
 
-    facts = bench.run(seed=seed)
+    facts = mogao.bench.ectf.run(seed=seed)
     lines = [f"{'pictures':>8}  {'ectf s':>8}  {'one each s':>10}  {'faster':>6}"]
     for row in facts["rows"]:
         ours, theirs = row["ectf"]["seconds"], row["one_per_picture"]["seconds"]
@@ -23,14 +23,16 @@ def ectf(*, seed: int, as_json: bool) -> None:
     finish(provenance(facts.get("dtype")) | facts, lines, as_json=as_json)
 
 
-def train(*, seed: int, as_json: bool) -> None:
+def train(*, compile_layers: bool, seed: int, as_json: bool) -> None:
     """A training step and its share of the machine's matrix rate."""
-    from mogao.bench import train as bench
+    import mogao.bench.train
 
-    facts = bench.run(seed=seed)
+    facts = mogao.bench.train.run(seed=seed, compile_layers=compile_layers)
     finish(provenance(facts.get("dtype")) | facts, _lines(facts), as_json=as_json)
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-    numbers = {key: value for key, value in facts.items() if isinstance(value, int | float)}
-    return [f"{key:24} {value:,.3f}" for key, value in numbers.items()]
+    return [
+        f"{key:24} {f'{value:,.3f}' if isinstance(value, float) else value}"
+        for key, value in facts.items()
+    ]

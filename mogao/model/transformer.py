@@ -55,7 +55,7 @@ class TokenInputs:
     num_text_branch: int
     positions: Float32[Tensor, "tokens 3"]
     times: Float32[Tensor, " times"]
-    time_rows: tuple[Int64[Tensor, " groups"] | None, Int64[Tensor, " groups"] | None]
+    time_rows: tuple[Int64[Tensor, " _"] | None, Int64[Tensor, " _"] | None]
     noisy_rows: Int64[Tensor, " noisy_groups"]
 
 

@@ -107,9 +107,9 @@ class KVCache:
 
     def read(
         self, layer: int, plane: Plane, *, start: int, stop: int
-    ) -> Float[Tensor, "2 rows kv_heads head_dim"]:
+    ) -> Float[Tensor, "2 kv_heads rows head_dim"]:
         """Return keys and values of a range of rows, written ones included, as a view."""
-        return self._planes[plane][:, layer, :, start:stop].transpose(1, 2)
+        return self._planes[plane][:, layer, :, start:stop]
 
     def committed(self, plane: Plane) -> Float[Tensor, "2 layers kv_heads rows head_dim"]:
         """Return all committed keys and values of a plane, as a view."""

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from mogao.model.attention import attend_batched
 from mogao.packing.layout import TokenKind
 from mogao.packing.mask import MaskRule
 from mogao.sampling.cache import PLANE_OF_KIND, KVCache, Plane, planes_read
 
-Parts = Sequence[Tensor]  # one tensor [tokens, heads, head_dim] for each run of a group
+PerHead = Float[Tensor, "tokens _ head_dim"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,8 +50,8 @@ class Group(Protocol):
 
     runs: tuple[Run, ...]
 
-    def attend(self, q: Parts, k: Parts, v: Parts, *, layer: int) -> list[Tensor]:
-        """Return the attended values of each run."""
+    def attend(self, q: PerHead, k: PerHead, v: PerHead, *, layer: int) -> PerHead:
+        """Return the attended values of the group's tokens, run after run."""
         ...
 
 
@@ -74,19 +74,22 @@ class CommitGroup:
             self._bias(run, ranges) for run, ranges in zip(self.runs, self.ranges, strict=True)
         ]
 
-    def attend(self, q: Parts, k: Parts, v: Parts, *, layer: int) -> list[Tensor]:
-        """Return the attended values of each run; see `Group`."""
-        for plane, keys, values in zip(self.planes, k, v, strict=True):
+    def attend(self, q: PerHead, k: PerHead, v: PerHead, *, layer: int) -> PerHead:
+        """Return the attended values of the group's tokens; see `Group`."""
+        lengths = [run.length for run in self.runs]
+        for plane, keys, values in zip(
+            self.planes, k.split(lengths), v.split(lengths), strict=True
+        ):
             self.cache.write(layer, plane, keys=keys, values=values)
         attended = []
-        for queries, ranges, bias in zip(q, self.ranges, self.biases, strict=True):
+        for queries, ranges, bias in zip(q.split(lengths), self.ranges, self.biases, strict=True):
             read = [
                 self.cache.read(layer, plane, start=start, stop=stop)
                 for plane, start, stop in ranges
             ]
-            keys, values = read[0] if len(read) == 1 else torch.cat(read, dim=1)
-            attended.append(attend_batched(queries[None], keys[None], values[None], bias=bias)[0])
-        return attended
+            keys_values = read[0] if len(read) == 1 else torch.cat(read, dim=2)
+            attended.append(_attend(queries[None], keys_values[:, None], bias)[0])
+        return attended[0] if len(attended) == 1 else torch.cat(attended)
 
     def commit(self) -> None:
         """Make the written rows count."""
@@ -152,11 +155,27 @@ class DenoiseGroup:
             zeros = self.buffer.new_zeros(hidden.shape)
             self.bias = zeros.masked_fill_(hidden, -torch.inf)
 
-    def attend(self, q: Parts, k: Parts, v: Parts, *, layer: int) -> list[Tensor]:
-        """Return the attended values of each run; see `Group`."""
-        keys, values = self.buffer[:, layer]
-        keys[:, :, : self.num_tokens] = torch.stack(list(k)).transpose(1, 2)
-        values[:, :, : self.num_tokens] = torch.stack(list(v)).transpose(1, 2)
-        stacked = torch.stack(list(q))
-        out = attend_batched(stacked, keys.transpose(1, 2), values.transpose(1, 2), bias=self.bias)
-        return list(out)
+    def attend(self, q: PerHead, k: PerHead, v: PerHead, *, layer: int) -> PerHead:
+        """Return the attended values of the group's tokens; see `Group`."""
+        items = (len(self.runs), self.num_tokens)
+        keys_values = self.buffer[:, layer]
+        for buffer, new in zip(keys_values, (k, v), strict=True):
+            buffer[:, :, : self.num_tokens] = new.unflatten(0, items).transpose(1, 2)
+        return _attend(q.unflatten(0, items), keys_values, self.bias).flatten(0, 1)
+
+
+def _attend(
+    queries: Float[Tensor, "items queries heads head_dim"],
+    keys_values: Float[Tensor, "2 items kv_heads rows head_dim"],
+    bias: Float[Tensor, "items #queries rows"] | None,
+) -> Float[Tensor, "items queries heads head_dim"]:
+    """Attend inside each item; the library's kernel is faster than ours where no gradient flows."""
+    keys, values = keys_values
+    attended = F.scaled_dot_product_attention(
+        queries.transpose(1, 2),
+        keys,
+        values,
+        attn_mask=None if bias is None else bias[:, None],
+        enable_gqa=True,
+    )
+    return attended.transpose(1, 2)

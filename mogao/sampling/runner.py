@@ -72,13 +72,20 @@ class GroupAttend:
     def __init__(self, groups: Sequence[Group], slices: Sequence[slice]) -> None:
         remaining = iter(slices)
         self.groups = [(group, [next(remaining) for _ in group.runs]) for group in groups]
+        starts = [rows.start for rows in slices]
+        # One group whose runs lie in packed order needs no gathering: the usual case.
+        self.is_packed = len(groups) == 1 and starts == sorted(starts)
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, layer: int) -> Tensor:
         """Return the attended values of all packed tokens."""
+        if self.is_packed:
+            return self.groups[0][0].attend(q, k, v, layer=layer)
         out = torch.empty_like(q)
         for group, slices in self.groups:
-            parts = ([x[rows] for rows in slices] for x in (q, k, v))
-            for rows, values in zip(slices, group.attend(*parts, layer=layer), strict=True):
+            parts = [torch.cat([x[rows] for rows in slices]) for x in (q, k, v)]
+            attended = group.attend(*parts, layer=layer)
+            lengths = [run.length for run in group.runs]
+            for rows, values in zip(slices, attended.split(lengths), strict=True):
                 out[rows] = values
         return out
 
@@ -106,7 +113,8 @@ def assemble(runs: Sequence[Run], config: TransformerConfig) -> tuple[TokenInput
         ),
         num_text_branch=int(lengths[text].sum()),
         positions=torch.cat([runs[i].positions for i in text + visual]),
-        times=torch.tensor([0.0, *times], device=device),
+        # Text alone needs no time: nothing is computed for an empty list.
+        times=torch.tensor([0.0, *times] if rows.any() else [], device=device),
         time_rows=(_timed(rows[text], lengths[text], device=device),
                    _timed(rows[visual], lengths[visual], device=device)),
         noisy_rows=_groups(rows[noisy], lengths[noisy]).to(device),

@@ -7,7 +7,7 @@ dropout), layouts become packs, a pack becomes one forward pass and the two loss
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from mogao.packing.pack import PackedBatch, Packer, pack
 from mogao.packing.spans import Drop, is_pair
 from mogao.sampling.codes import Parts
 from mogao.sequence import InterleavedSequence
+from mogao.tokenizer import Tokenizer
 from mogao.training.feed import PackFeed
 from mogao.training.latents import LatentCache
 from mogao.training.parts import build_parts, export_parts
@@ -145,8 +146,8 @@ class JointTraining:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the data position."""
-        return {"feed": self._feed.state_dict()}
+        """Return the data position, and the tokenizer that the weights have learned with."""
+        return {"feed": self._feed.state_dict(), "tokenizer": self.parts.tokenizer.to_json()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue behind the last pack.
@@ -154,6 +155,8 @@ class JointTraining:
         Raises:
             CheckpointError: The data is another than when the state was saved.
         """
+        # A new one would be trained on today's texts: other ids for the same words.
+        self.parts = replace(self.parts, tokenizer=Tokenizer.from_json(state["tokenizer"]))
         self._feed.load_state_dict(state["feed"])
 
     def write_samples(self, folder: Path, step: int, generator: torch.Generator) -> None:

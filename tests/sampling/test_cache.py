@@ -36,8 +36,8 @@ def test_committed_rows_come_back_in_order_across_growth() -> None:
         write(cache, rows_of(*range(start, start + 100)))
     total = cache.lengths[Plane.TEXT]
     keys, values = cache.read(1, Plane.TEXT, start=0, stop=total)
-    assert torch.equal(keys[:, 0, 0], torch.arange(total) + 1.0)
-    assert torch.equal(values[:, 0, 0], -torch.arange(total).float())
+    assert torch.equal(keys[0, :, 0], torch.arange(total) + 1.0)
+    assert torch.equal(values[0, :, 0], -torch.arange(total).float())
 
 
 def test_memory_grows_by_doubling_whole_blocks() -> None:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from mogao import config as configs
-from mogao.config import AutoencoderConfig, DropoutConfig, RunConfig
+from mogao.config import AutoencoderConfig, DropoutConfig, GenerationConfig, RunConfig
 from mogao.errors import ConfigError
 from mogao.model.hardware import compiler_available
 from mogao.model.vae import Autoencoder
@@ -238,7 +238,7 @@ def test_a_run_ends_with_a_model_that_loads_and_trains_on(setting, tmp_path):
         assert torch.equal(weight, stored), name
     assert len(list((tmp_path / "first/samples").glob("step-00000002.*"))) == 2
 
-    task = {"init_from": str(report.model), "autoencoder_from": None, "model": {}}
+    task: dict[str, Any] = {"init_from": str(report.model), "autoencoder_from": None, "model": {}}
     further = train(make_config(setting, task=task, max_steps=2), tmp_path / "second")
     assert further.step == 2
     before = load_tokenizer(report.model).encode("a red square")
@@ -258,6 +258,17 @@ def test_requests_end_with_what_the_model_must_make(setting):
     for request in choose_requests(config.data):
         assert request.segments[-1].has_loss
         assert len(request.segments) >= 2
+
+
+def test_a_document_that_cannot_be_served_does_not_end_a_run(setting, tmp_path, monkeypatch):
+    from mogao.training import samples
+
+    monkeypatch.setattr(samples, "GENERATION", GenerationConfig(limits={"max_context_tokens": 8}))
+    config = make_config(setting)
+    task = make_task(config)
+    task.module.eval()
+    task.write_samples(tmp_path, 3, torch.Generator().manual_seed(0))
+    assert "not tried: " in (tmp_path / "step-00000003.txt").read_text()
 
 
 def test_a_sheet_shows_truth_above_drawn():

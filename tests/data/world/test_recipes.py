@@ -37,11 +37,14 @@ def test_pictures_are_those_of_the_truth(recipe: str) -> None:
             assert np.array_equal(image.pixels, render(scene))
 
 
-def test_draw_is_a_plain_document_of_text_then_picture() -> None:
-    for seed in range(20):
+def test_draw_is_text_then_a_picture_by_the_model_and_at_times_asked_for() -> None:
+    asked = 0
+    for seed in range(60):
         document = make("draw", np.random.default_rng(seed), SETTINGS)
-        assert not document.is_conversation
+        asked += document.is_conversation
         assert [type(segment) for segment in document] == [TextSegment, ImageSegment]
+        assert document.segments[1].role == "model"
+    assert 5 <= asked <= 25
 
 
 def test_draw_prompts_state_what_the_scene_shows() -> None:
