@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,112 +13,43 @@ import pytest
 import torch
 from torch import Tensor
 
-from mogao.bench.ectf import CountingVocabulary, one_per_picture
 from mogao.bench.ectf import document as bench_document
+from mogao.bench.ectf import one_per_picture
 from mogao.bench.measure import allowed_pairs
 from mogao.config import (
-    FlowConfig,
     IlRopeConfig,
-    LossConfig,
     MRopeConfig,
     OneDConfig,
     PositionsConfig,
     RoutingConfig,
-    TransformerConfig,
 )
-from mogao.flow import FlowInputs, corrupt, interpolate
-from mogao.loss import flow_loss_sum, joined_loss, normalisers, text_loss_sum, weight_sums
+from mogao.flow import FlowInputs, interpolate
+from mogao.loss import flow_loss_sum
 from mogao.model.attention import SegmentAttention, make_attention
 from mogao.model.block import BranchInput
 from mogao.model.init import copy_text_to_visual, initialise
 from mogao.model.rope import rotate, rotation
-from mogao.model.transformer import ModelOutput, MogaoTransformer
+from mogao.model.transformer import MogaoTransformer
 from mogao.packing.layout import TokenKind, lay_out
 from mogao.packing.mask import MaskRule
-from mogao.packing.pack import PackedBatch, num_tokens, pack
+from mogao.packing.pack import num_tokens, pack
 from mogao.packing.positions import image_positions, text_positions
-from mogao.sequence import ImageSegment, InterleavedSequence, Segment, TextSegment
-from tests.tiny import picture, tiny_config
-from tests.tolerances import COPIED_WEIGHTS, FLOAT32, FLOAT32_GRADIENT, RANKS
-
-GRID = (2, 3)
-VOCABULARY = CountingVocabulary()
-
-
-def config(**settings: Any) -> TransformerConfig:
-    return tiny_config(vocab_size=1100, **settings).transformer
-
-
-def network(settings: TransformerConfig, *, seed: int = 0) -> MogaoTransformer:
-    """A network in which no weight is zero."""
-    generator = torch.Generator().manual_seed(seed)
-    transformer = MogaoTransformer(settings)
-    initialise(transformer, generator=generator)
-    with torch.no_grad():
-        for weight in transformer.parameters():
-            weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
-    return transformer
-
-
-def image(seed: int, **settings: Any) -> ImageSegment:
-    return ImageSegment(picture(seed, height=32, width=48), **settings)
-
-
-def story() -> InterleavedSequence:
-    """Three pictures, texts of several lengths, an end with loss."""
-    parts: list[Segment] = []
-    for number, text in enumerate(("one fox", "it runs far", "ok")):
-        parts += [TextSegment(text), image(number)]
-    return InterleavedSequence(tuple(parts))
-
-
-def latents_of(images: Sequence[ImageSegment]) -> list[Tensor]:
-    """Latents that depend on the picture alone."""
-    generator = torch.Generator()
-    found = []
-    for item in images:
-        generator.manual_seed(int(item.pixels.astype(np.int64).sum()))
-        rows, cols = item.size[0] // 16, item.size[1] // 16
-        found.append(torch.randn(rows * cols, 16, generator=generator))
-    return found
-
-
-def packed(settings: TransformerConfig, *documents: InterleavedSequence) -> PackedBatch:
-    layouts = [
-        layout for document in documents for layout in lay_out(document, VOCABULARY, settings)
-    ]
-    return pack(layouts, settings, latents=latents_of)
-
-
-def features(batch: PackedBatch) -> Tensor:
-    """Understanding features that depend on the picture alone."""
-    rows = []
-    for pixels in batch.vit_pixels:
-        generator = torch.Generator().manual_seed(int(pixels.long().sum()))
-        rows.append(torch.randn(pixels[0].numel() // 256, 16, generator=generator))
-    return torch.cat([torch.zeros(0, 16), *rows])
-
-
-def forward(
-    transformer: MogaoTransformer, batch: PackedBatch, flow: FlowInputs, **options: Any
-) -> ModelOutput:
-    return transformer(batch, flow, vit_features=features(batch), **options)
-
-
-def flow_of(batch: PackedBatch, *, seed: int = 0) -> FlowInputs:
-    generator = torch.Generator().manual_seed(seed)
-    return corrupt(batch.noisy_clean, batch.noisy_lengths, FlowConfig(), generator=generator)
-
-
-def relative(a: Tensor, b: Tensor) -> float:
-    return float(((a - b).abs().max() / b.abs().max().clamp_min(1e-12)).detach())
-
-
-def gradients(transformer: MogaoTransformer, loss: Tensor) -> Tensor:
-    transformer.zero_grad()
-    loss.backward()
-    grads = [p.grad for p in transformer.parameters() if p.grad is not None]
-    return torch.cat([grad.flatten() for grad in grads]).clone()
+from mogao.sequence import InterleavedSequence, Segment, TextSegment
+from tests.packs import (
+    GRID,
+    VOCABULARY,
+    config,
+    flow_of,
+    forward,
+    gradients,
+    image,
+    latents_of,
+    network,
+    packed,
+    relative,
+    story,
+)
+from tests.tolerances import COPIED_WEIGHTS, FLOAT32, FLOAT32_GRADIENT
 
 
 def test_noisy_block_equals_its_own_run() -> None:
@@ -354,84 +283,6 @@ def test_one_noise_level_per_picture_reaches_every_token() -> None:
         t = flow.t[number].expand(size)
         expected = interpolate(batch.noisy_clean[places], noise, t)
         assert relative(flow.noisy[places], expected) < FLOAT32
-
-
-def rank_loss(
-    transformer: MogaoTransformer,
-    batches: Sequence[PackedBatch],
-    total: dict[str, float],
-    *,
-    ranks: int,
-) -> Tensor:
-    """The loss of one rank over its micro-steps; gradients are averaged over ranks afterwards."""
-    settings = LossConfig()
-    denominators = normalisers(total, settings)
-    losses = []
-    for batch in batches:
-        flow = flow_of(batch, seed=batch.num_tokens)
-        output = forward(transformer, batch, flow)
-        text = text_loss_sum(output.logits, batch.targets, batch.target_weights)
-        error = flow_loss_sum(output.velocity, flow.velocity, batch.noisy_weights)
-        losses.append(joined_loss(text, error, settings, denominators=denominators))
-    return ranks * torch.stack(losses).sum()
-
-
-def documents_of_rank(rank: int) -> list[list[InterleavedSequence]]:
-    """Micro-steps of unequal size and weight."""
-    heavy = InterleavedSequence((TextSegment("heavy", weight=3.0), image(4, weight=0.5)))
-    light = InterleavedSequence((TextSegment("a long light text", weight=0.1), image(5)))
-    return [[story()], [heavy]] if rank == 0 else [[light], [heavy, light]]
-
-
-def train_on_rank(rank: int, port_file: str, results: str) -> None:
-    """What one process of `test_ranks_equal_one_rank` does."""
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{port_file}", rank=rank, world_size=2
-    )
-    settings = config()
-    transformer = network(settings)
-    batches = [packed(settings, *documents) for documents in documents_of_rank(rank)]
-    sums = [weight_sums(b.target_weights, b.noisy_weights) for b in batches]
-    local = torch.tensor([[s["text"], s["flow"]] for s in sums], dtype=torch.float64).sum(0)
-    torch.distributed.all_reduce(local)
-    total = {"text": float(local[0]), "flow": float(local[1])}
-    gradient = gradients(transformer, rank_loss(transformer, batches, total, ranks=2))
-    torch.distributed.all_reduce(gradient)
-    if rank == 0:
-        np.save(results, (gradient / 2).numpy())
-    torch.distributed.destroy_process_group()
-
-
-def test_ranks_equal_one_rank(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    results = tmp_path / "gradient.npy"
-    processes = [
-        context.Process(target=train_on_rank, args=(rank, str(tmp_path / "meet"), str(results)))
-        for rank in range(2)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout=120)
-        assert process.exitcode == 0
-    settings = config()
-    transformer = network(settings)
-    batches = [
-        packed(settings, *documents) for rank in range(2) for documents in documents_of_rank(rank)
-    ]
-    sums = [weight_sums(b.target_weights, b.noisy_weights) for b in batches]
-    total = {name: sum(part[name] for part in sums) for name in ("text", "flow")}
-    alone = gradients(transformer, rank_loss(transformer, batches, total, ranks=1))
-    assert relative(torch.from_numpy(np.load(results)), alone) < 10 * RANKS
-
-
-def test_joint_normaliser_is_one_denominator() -> None:
-    sums = {"text": 3.0, "flow": 10.0}
-    joint = normalisers(sums, LossConfig(normaliser="joint", text_weight=0.5))
-    assert joint == {"text": 11.5, "flow": 11.5}
-    assert normalisers(sums, LossConfig()) == sums
-    assert normalisers({"text": 0.0, "flow": 2.0}, LossConfig()) == {"text": 1.0, "flow": 2.0}
 
 
 def test_branches_never_share_a_weight() -> None:

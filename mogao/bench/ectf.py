@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -140,7 +141,7 @@ def run(
             row[name] = {
                 "tokens": sum(packed.num_tokens for packed in arm),
                 "pairs": sum(allowed_pairs(packed, step.transformer.rule) for packed in arm),
-                "seconds": median_seconds(lambda arm=arm: step.run(arm), repeats=repeats),
+                "seconds": median_seconds(partial(step.run, arm), repeats=repeats),
             }
         rows.append(row)
     return {"rows": rows, "exponent": _exponents(rows), "dtype": str(dtype).removeprefix("torch.")}
