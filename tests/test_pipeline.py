@@ -54,6 +54,7 @@ def test_the_folder_holds_what_the_contract_says(saved: tuple[Mogao, Path]) -> N
     assert {path.suffix for path in saved[1].rglob("*") if path.is_file()} <= {
         ".json", ".md", ".safetensors",
     }  # fmt: skip
+    assert all(path.stat().st_mode & 0o044 for path in saved[1].rglob("*"))
     assert not [path for path in saved[1].parent.iterdir() if path.name != "tiny"]
 
 

@@ -118,6 +118,11 @@ def write_tensors(tensors: Mapping[str, Tensor], folder: Path) -> None:
     save_torch_state_dict(
         dict(tensors), folder, filename_pattern=pattern, max_shard_size=MAX_SHARD_SIZE
     )
+    for file in weight_files(folder):
+        file.chmod(0o644)  # the library leaves it readable by its owner alone
+    # The library makes files that only their owner may read; a model folder is to be served.
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o644)
 
 
 def check_finite(tensors: Iterable[tuple[str, Tensor]], *, where: Path) -> None:
