@@ -21,6 +21,7 @@ from mogao.model.vae import Autoencoder
 from mogao.packing.spans import Drop
 from mogao.pipeline import Mogao, load_tokenizer
 from mogao.sequence import ImageSegment, InterleavedSequence, TextSegment
+from mogao.tokenizer import Tokenizer
 from mogao.training.checkpoint import load_checkpoint
 from mogao.training.joint import JointTraining, draw_drop, should_compile
 from mogao.training.latents import ENCODE_BATCH, LatentCache
@@ -115,6 +116,15 @@ def test_a_resumed_task_continues_bit_for_bit(setting, tmp_path):
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     assert whole.task.state_dict() == second.task.state_dict()
     assert torch.equal(whole.generator.get_state(), second.generator.get_state())
+
+
+def test_a_resumed_task_keeps_the_tokenizer_of_its_weights(setting):
+    task = make_task(make_config(setting))
+    bytes_only = Tokenizer.train([], vocab_size=264)
+    assert task.parts.tokenizer.vocab_size > bytes_only.vocab_size
+    task.load_state_dict(task.state_dict() | {"tokenizer": bytes_only.to_json()})
+    assert task.state_dict()["tokenizer"] == bytes_only.to_json()
+    assert int(task.next_batch().pack.text_ids.max()) < bytes_only.vocab_size
 
 
 def test_a_pack_is_divided_by_the_weights_of_the_whole_step(setting):
