@@ -17,7 +17,7 @@ from mogao.evaluation.judges.correlation import CorrelationJudge
 from mogao.model.vae import pixels_to_tensor, tensor_to_pixels
 from mogao.pipeline import Mogao
 from mogao.sampling.events import ImageFinished
-from mogao.sequence import Pixels
+from mogao.sequence import Pixels, Role
 from tests.tolerances import AUTOENCODER_DECIBEL
 
 FOLDER = Path(mogao.__file__).parent / "checkpoints" / "nano"
@@ -72,7 +72,7 @@ def test_the_judge_reads_what_its_autoencoder_gives_back() -> None:
 
 
 @pytest.mark.parametrize("role", ["user", "model"])
-def test_it_opens_a_picture_by_itself_when_asked_to_draw(role: str) -> None:
+def test_it_opens_a_picture_by_itself_when_asked_to_draw(role: Role) -> None:
     session = nano().session(seed=0)
     session.extend("a photo of a red apple", role=role)
     events = list(session.stream(max_images=1))

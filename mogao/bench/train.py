@@ -22,7 +22,7 @@ from mogao.training.joint import JointBatch, JointTraining
 from mogao.training.loop import train_step
 from mogao.training.state import RunState
 
-WARM_UP_STEPS = 3
+WARM_UP_STEPS = 8  # a compiled layer meets its last new kind of shape within a few packs
 TIMED_STEPS = 10
 
 
