@@ -120,7 +120,7 @@ def run(
     config: ModelConfig | None = None,
     repeats: int = 5,
 ) -> dict[str, Any]:
-    """Measure every number of pictures; keys as in docs/design ("bench ectf").
+    """Measure every number of pictures; keys as in docs/training.md.
 
     Args:
         seed: Of weights, latents and noise.

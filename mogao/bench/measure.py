@@ -1,7 +1,7 @@
 """Rates and times that every bench shares: the machine's matrix rate, medians, counted FLOPs.
 
-In: callables, packs. Out: plain numbers. Definitions: docs/design of the counts in
-docs/training.md, section "How speed is counted".
+In: callables, packs. Out: plain numbers. Definitions: docs/training.md,
+section "How speed is counted".
 """
 
 from __future__ import annotations
