@@ -16,6 +16,7 @@ from mogao.config.data import (
     MixtureConfig,
     RecordsConfig,
     WorldConfig,
+    reseeded,
 )
 from mogao.config.generation import (
     GenerationConfig,
@@ -91,5 +92,6 @@ __all__ = [
     "load",
     "override",
     "parse",
+    "reseeded",
     "save",
 ]

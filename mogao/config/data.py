@@ -64,3 +64,14 @@ class MixtureConfig(Config):
 
 
 DataConfig = Annotated[WorldConfig | RecordsConfig | MixtureConfig, Field(discriminator="kind")]
+
+
+def reseeded(data: DataConfig, *, by: int) -> DataConfig:
+    """Return the same kind of data with other seeds: other scenes of a world, another order."""
+    if isinstance(data, MixtureConfig):
+        sources = tuple(reseeded(source, by=by) for source in data.sources)
+        return data.model_copy(update={"sources": sources, "seed": data.seed + by})
+    changes: dict[str, int] = {"seed": data.seed + by}
+    if isinstance(data, WorldConfig):
+        changes["cycle"] = 0
+    return data.model_copy(update=changes)

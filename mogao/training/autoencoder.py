@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from mogao.config import AutoencoderTask, MixtureConfig, RunConfig
+from mogao.config import AutoencoderTask, RunConfig, reseeded
 from mogao.data.images import save_png
 from mogao.data.mixture import Source, build_source
 from mogao.errors import DataError
@@ -136,7 +136,7 @@ class AutoencoderTraining:
             config.task.model.autoencoder, compute_dtype=dtype, seed=config.seed
         ).to(device)
         self._feed = PictureFeed(build_source(config.data), config.task, seed=config.seed)
-        self._unseen = override_seed(config, by=UNSEEN_SEED).data
+        self._unseen = reseeded(config.data, by=UNSEEN_SEED)
 
     def matrices(self) -> dict[str, tuple[int, ...]]:
         """Return the convolutions but the two that touch pixels, each one matrix [out, in x 9]."""
@@ -252,15 +252,6 @@ def psnr(picture: Pixels, other: Pixels) -> float:
     """Peak signal-to-noise ratio of two pictures in dB; infinite for equal ones."""
     error = np.square(picture.astype(np.float64) - other.astype(np.float64)).mean()
     return math.inf if error == 0 else 10 * math.log10(255.0**2 / error)
-
-
-def override_seed(config: RunConfig, *, by: int) -> RunConfig:
-    """Return the run with another data seed: the same kind of pictures, other ones."""
-    data = config.data.model_copy(update={"seed": config.data.seed + by})
-    if isinstance(data, MixtureConfig):
-        sources = tuple(s.model_copy(update={"seed": s.seed + by}) for s in data.sources)
-        data = data.model_copy(update={"sources": sources})
-    return config.model_copy(update={"data": data})
 
 
 def _sheet(pairs: list[tuple[Pixels, Pixels]]) -> Pixels:

@@ -13,7 +13,13 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw
 
-from mogao.config import DataConfig, GenerationConfig, ImageSamplingConfig, MixtureConfig, RunConfig
+from mogao.config import (
+    DataConfig,
+    GenerationConfig,
+    ImageSamplingConfig,
+    RunConfig,
+    reseeded,
+)
 from mogao.data.mixture import build_source
 from mogao.errors import RequestError
 from mogao.sampling.codes import Parts
@@ -80,7 +86,7 @@ def _make(request: InterleavedSequence, session: Session) -> ImageSegment | str:
 
 def choose_requests(data: DataConfig) -> list[InterleavedSequence]:
     """Return documents of an unseen part of the data, each ending with what the model must make."""
-    source = build_source(_reseeded(data))
+    source = build_source(reseeded(data, by=SEED_OFFSET))
     pictures: list[InterleavedSequence] = []
     answers: list[InterleavedSequence] = []
     for _ in range(MAX_DOCUMENTS):
@@ -116,14 +122,3 @@ def draw_sheet(columns: Sequence[tuple[Pixels, Pixels, str]]) -> Image.Image:
 def _last_text(sequence: InterleavedSequence) -> str:
     texts = [s.text for s in sequence.segments[:-1] if isinstance(s, TextSegment)]
     return texts[-1] if texts else "(pictures only)"
-
-
-def _reseeded(data: DataConfig) -> DataConfig:
-    """The same data in another order, or other scenes of the same world."""
-    if isinstance(data, MixtureConfig):
-        sources = tuple(_reseeded(source) for source in data.sources)
-        return data.model_copy(update={"sources": sources, "seed": data.seed + SEED_OFFSET})
-    changes: dict[str, int] = {"seed": data.seed + SEED_OFFSET}
-    if data.kind == "world":
-        changes["cycle"] = 0
-    return data.model_copy(update=changes)
