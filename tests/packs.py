@@ -95,5 +95,9 @@ def relative(a: Tensor, b: Tensor) -> float:
 def gradients(transformer: MogaoTransformer, loss: Tensor) -> Tensor:
     transformer.zero_grad()
     loss.backward()
+    return flat_gradient(transformer)
+
+
+def flat_gradient(transformer: MogaoTransformer) -> Tensor:
     grads = [p.grad for p in transformer.parameters() if p.grad is not None]
     return torch.cat([grad.flatten() for grad in grads]).clone()

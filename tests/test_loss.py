@@ -15,7 +15,20 @@ from mogao.loss import flow_loss_sum, joined_loss, normalisers, text_loss_sum, w
 from mogao.model.transformer import MogaoTransformer
 from mogao.packing.pack import PackedBatch
 from mogao.sequence import InterleavedSequence, TextSegment
-from tests.packs import config, flow_of, forward, gradients, image, network, packed, relative, story
+from mogao.training import parallel
+from mogao.training.loop import global_weights
+from tests.packs import (
+    config,
+    flat_gradient,
+    flow_of,
+    forward,
+    gradients,
+    image,
+    network,
+    packed,
+    relative,
+    story,
+)
 from tests.tolerances import RANKS
 
 
@@ -23,10 +36,8 @@ def rank_loss(
     transformer: MogaoTransformer,
     batches: Sequence[PackedBatch],
     total: dict[str, float],
-    *,
-    ranks: int,
 ) -> Tensor:
-    """The loss of one rank over its micro-steps; gradients are averaged over ranks afterwards."""
+    """The loss of one rank over its micro-steps; gradients are summed over ranks afterwards."""
     settings = LossConfig()
     denominators = normalisers(total, settings)
     losses = []
@@ -36,7 +47,7 @@ def rank_loss(
         text = text_loss_sum(output.logits, batch.targets, batch.target_weights)
         error = flow_loss_sum(output.velocity, flow.velocity, batch.noisy_weights)
         losses.append(joined_loss(text, error, settings, denominators=denominators))
-    return ranks * torch.stack(losses).sum()
+    return torch.stack(losses).sum()
 
 
 def documents_of_rank(rank: int) -> list[list[InterleavedSequence]]:
@@ -56,13 +67,11 @@ def train_on_rank(rank: int, port_file: str, results: str) -> None:
     transformer = network(settings)
     batches = [packed(settings, *documents) for documents in documents_of_rank(rank)]
     sums = [weight_sums(b.target_weights, b.noisy_weights) for b in batches]
-    local = torch.tensor([[s["text"], s["flow"]] for s in sums], dtype=torch.float64).sum(0)
-    torch.distributed.all_reduce(local)
-    total = {"text": float(local[0]), "flow": float(local[1])}
-    gradient = gradients(transformer, rank_loss(transformer, batches, total, ranks=2))
-    torch.distributed.all_reduce(gradient)
+    total = global_weights(sums)
+    rank_loss(transformer, batches, total).backward()
+    parallel.sum_gradients(transformer.parameters())
     if rank == 0:
-        np.save(results, (gradient / 2).numpy())
+        np.save(results, flat_gradient(transformer).numpy())
     torch.distributed.destroy_process_group()
 
 
@@ -85,7 +94,7 @@ def test_ranks_equal_one_rank(tmp_path: Path) -> None:
     ]
     sums = [weight_sums(b.target_weights, b.noisy_weights) for b in batches]
     total = {name: sum(part[name] for part in sums) for name in ("text", "flow")}
-    alone = gradients(transformer, rank_loss(transformer, batches, total, ranks=1))
+    alone = gradients(transformer, rank_loss(transformer, batches, total))
     assert relative(torch.from_numpy(np.load(results)), alone) < 10 * RANKS
 
 

@@ -66,5 +66,6 @@ def run(config: RunConfig, out: Path | None, *, resume: bool, as_json: bool) -> 
         f"model: {report.model}",
         f"checkpoint: {report.checkpoint} (--resume goes on)",
     ]
-    finish(result, lines, as_json=as_json)
+    if report.rank == 0:
+        finish(result, lines, as_json=as_json)
     raise typer.Exit(report.exit_code)

@@ -84,6 +84,10 @@ class AutoencoderTask(Config):
     """Weight of the L1 distance between picture gradients: sharp edges."""
     kl_weight: Annotated[float, Field(ge=0)] = 5e-4
     """Per latent value; a wider posterior gives latents that a flow model learns more easily."""
+    shift_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the squared error after latents are moved by a part of a cell: latents then change
+    smoothly with the place of a thing, which a flow model learns far sooner (docs/lab.md).
+    Source: arXiv 2502.09509 (there with scales and quarter turns)."""
 
 
 TaskConfig = Annotated[JointTask | AutoencoderTask, Field(discriminator="kind")]

@@ -24,7 +24,13 @@ from mogao.data.images import save_png
 from mogao.data.mixture import Source, build_source
 from mogao.errors import DataError
 from mogao.files import atomic_write
-from mogao.model.vae import Autoencoder, pixels_to_tensor, tensor_to_pixels
+from mogao.model.vae import (
+    Autoencoder,
+    Latents,
+    PixelTensor,
+    pixels_to_tensor,
+    tensor_to_pixels,
+)
 from mogao.sequence import Pixels
 from mogao.training.task import Metrics
 
@@ -165,18 +171,21 @@ class AutoencoderTraining:
             pixels = host_pixels.to(self.device)
             mean, log_variance = self.module.posterior(pixels)
             noise = torch.randn(mean.shape, generator=generator, device=self.device)
-            error = self.module.render(mean + noise * (0.5 * log_variance).exp()) - pixels
+            sample = mean + noise * (0.5 * log_variance).exp()
+            error = self.module.render(sample) - pixels
             latent_values = values * mean.numel() / pixels.numel()
             for name, term in (
                 ("squared", error.square().sum() / values),
                 ("l1", error.abs().sum() / values),
                 ("gradient", gradient_sum(error) / values),
                 ("kl", divergence_sum(mean, log_variance) / latent_values),
+                ("shift", self._shift_sum(sample, pixels, generator) / values),
             ):
                 parts[name] = parts[name] + term if name in parts else term
         task = self.task
         total = task.squared_weight * parts["squared"] + task.l1_weight * parts["l1"]
         total = total + task.gradient_weight * parts["gradient"] + task.kl_weight * parts["kl"]
+        total = total + task.shift_weight * parts["shift"]
         return total, {name: term.detach() for name, term in parts.items()}
 
     def tokens(self, batch: PictureBatch) -> dict[str, int]:
@@ -224,6 +233,19 @@ class AutoencoderTraining:
         model.calibrate([pixels_to_tensor([picture]).to(self.device) for picture in pictures])
         model.save(folder / "vae")
 
+    def _shift_sum(
+        self, latents: Latents, pixels: PixelTensor, generator: torch.Generator
+    ) -> Float32[Tensor, ""]:
+        """Squared error of pictures decoded from latents moved by a part of a cell, summed."""
+        if not self.task.shift_weight:
+            return latents.new_zeros(())
+        stride = self.module.config.latent_stride
+        draw = torch.randint(stride, (2,), generator=generator, device=generator.device)
+        down, right = draw.tolist()
+        moved = shift_cells(latents, down / stride, right / stride)
+        target = pixels[..., down : down - stride, right : right - stride]
+        return (self.module.render(moved) - target).square().sum()
+
     @torch.no_grad()
     def _round_trip(self, picture: Pixels) -> Pixels:
         pixels = pixels_to_tensor([picture]).to(self.device)
@@ -235,6 +257,20 @@ def gradient_sum(error: Float[Tensor, "images 3 height width"]) -> Float32[Tenso
     across = error[..., 1:] - error[..., :-1]
     down = error[..., 1:, :] - error[..., :-1, :]
     return across.abs().sum() + down.abs().sum()
+
+
+def shift_cells(
+    latents: Float[Tensor, "images channels rows cols"], down: float, right: float
+) -> Float[Tensor, "images channels fewer_rows fewer_cols"]:
+    """Latents seen from a point `down` and `right` cells away, bilinear; one row and column less.
+
+    Args:
+        latents: At least two rows and two columns.
+        down: In [0, 1).
+        right: In [0, 1).
+    """
+    rows = torch.lerp(latents[..., :-1, :], latents[..., 1:, :], down)
+    return torch.lerp(rows[..., :-1], rows[..., 1:], right)
 
 
 def divergence_sum(

@@ -26,6 +26,11 @@ JSON_FILE = "state.json"
 TENSOR_KEY = "$tensor"
 
 
+def checkpoint_name(step: int) -> str:
+    """Name of a checkpoint folder; zero-padded, so that names sort by age."""
+    return f"step-{step:08d}"
+
+
 def save_checkpoint(folder: Path, state: Mapping[str, Any], *, step: int, keep: int) -> Path:
     """Write `folder/step-NNNNNNNN` and delete all but the newest `keep` checkpoints.
 
@@ -35,7 +40,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], *, step: int, keep: 
     Raises:
         CheckpointError: The disk is full or the folder cannot be written.
     """
-    final = folder / f"step-{step:08d}"
+    final = folder / checkpoint_name(step)
     partial = folder / f".partial-{final.name}"
     tensors: dict[str, Tensor] = {}
     plain = _flatten(state, "", tensors)
@@ -107,7 +112,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first; the zero-padded step makes names sort by age."""
+    """Complete checkpoints, oldest first."""
     return sorted(p for p in folder.glob("step-*") if (p / JSON_FILE).is_file())
 
 

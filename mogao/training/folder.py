@@ -12,6 +12,7 @@ from typing import Any
 from mogao import config as configs
 from mogao.config import RunConfig
 from mogao.errors import CheckpointError, ConfigError
+from mogao.training import parallel
 from mogao.training.checkpoint import latest_checkpoint
 from mogao.training.state import RunState
 
@@ -69,9 +70,14 @@ def changed_keys(before: Any, after: Any, path: str = "") -> list[str]:
 def export_model(state: RunState, folder: Path) -> Path:
     """Write the model folder with averaged weights beside its place, then put it there.
 
+    Only the first rank writes; the others wait for it.
+
     Raises:
         CheckpointError: The disk is full or the folder cannot be written.
     """
+    if parallel.rank() != 0:
+        parallel.wait()
+        return folder
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -85,4 +91,5 @@ def export_model(state: RunState, folder: Path) -> Path:
             f"cannot write {folder}: {error.strerror}; the training checkpoint is intact; free "
             "some space, then continue with --resume"
         ) from None
+    parallel.wait()
     return folder

@@ -119,6 +119,25 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values) if values else float("nan")
 
 
+class SilentLog:
+    """What all ranks but the first write: nothing."""
+
+    def __enter__(self) -> SilentLog:  # noqa: PYI034 (beartype cannot check Self in a method)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        """Drop a line."""
+
+    def advance(self, step: int) -> None:
+        """Drop a step."""
+
+    def write(self, step: int, row: Mapping[str, float], *, seconds_left: float | None) -> None:
+        """Drop a row."""
+
+
 class RunLog:
     """Everything that a run tells: table, TensorBoard, terminal. A context manager."""
 

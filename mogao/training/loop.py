@@ -2,7 +2,8 @@
 
 In: a `RunConfig` and a folder. Out, in that folder: `config.yaml` (resolved), `checkpoints/`,
 `metrics.csv`, `tensorboard/`, `samples/` and, at the end, the model folder `model/`.
-A run that is stopped and resumed continues bit for bit.
+A run that is stopped and resumed continues bit for bit. Under torchrun every process reads its own
+share of the data, gradients are summed, and the first process writes the files.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +23,9 @@ import torch
 
 from mogao.config import RunConfig
 from mogao.model.hardware import pick_device, pick_dtype
+from mogao.training import parallel
 from mogao.training.folder import export_model, prepare_folder
-from mogao.training.log import RunLog, StepResult, Window
+from mogao.training.log import RunLog, SilentLog, StepResult, Window
 from mogao.training.optim import learning_rate_scale
 from mogao.training.state import RunState
 from mogao.training.task import Task, build_task
@@ -43,6 +46,7 @@ class TrainReport:
         metrics: The last logged row.
         model: The exported model folder.
         checkpoint: Where `--resume` continues.
+        rank: Number of this process; the first one, 0, speaks for all.
     """
 
     stopped: Stopped
@@ -53,6 +57,7 @@ class TrainReport:
     metrics: dict[str, float]
     model: Path
     checkpoint: Path
+    rank: int
 
     @property
     def exit_code(self) -> int:
@@ -76,10 +81,13 @@ def train(config: RunConfig, out: str | Path, *, resume: bool = False) -> TrainR
     """
     clock = Clock(config.max_minutes)
     out = Path(out)
-    changes = prepare_folder(config, out, resume=resume)
-    device = pick_device()
-    task = build_task(config, device=device, dtype=pick_dtype(config.dtype, device))
-    return run(task, config, out=out, clock=clock, changes=changes)
+    with parallel.joined_ranks():
+        is_first = parallel.rank() == 0
+        changes = prepare_folder(config, out, resume=resume) if is_first else []
+        changes = parallel.from_first(changes)
+        device = pick_device()
+        task = build_task(config, device=device, dtype=pick_dtype(config.dtype, device))
+        return run(task, config, out=out, clock=clock, changes=changes)
 
 
 def run(
@@ -104,12 +112,13 @@ def run(
 
     with (
         interrupts() as interrupted,
-        RunLog(out, first_step=progress.step, max_steps=config.max_steps) as log,
+        open_log(config, out=out, first_step=progress.step) as log,
     ):
         for key in changes:
             log.say(f"changed since the last checkpoint: {key}")
         task.module.train()
-        while progress.step < config.max_steps and not clock.is_over and not interrupted.is_set():
+        stop = parallel.any_rank([clock.is_over])[0]
+        while progress.step < config.max_steps and not stop:
             window.add(train_step(state, config))
             log.advance(progress.step)
             if progress.step % config.log_every_steps == 0 or progress.step == config.max_steps:
@@ -117,9 +126,12 @@ def run(
                 log.write(progress.step, row, seconds_left=clock.seconds_left)
                 window = Window()
                 progress.best_loss = min(row["loss"], progress.best_loss or row["loss"])
-            if save_timer.rings():
+            # Ranks have clocks of their own, but must stop, save and draw at the same step.
+            over = clock.is_over or interrupted.is_set()
+            stop, save, draw = parallel.any_rank([over, save_timer.rings(), sample_timer.rings()])
+            if save:
                 state.save(out / "checkpoints")
-            if sample_timer.rings():
+            if draw:
                 write_samples(state, out / "samples", seed=config.seed)
 
         checkpoint = state.save(out / "checkpoints")
@@ -138,7 +150,15 @@ def run(
         metrics=row,
         model=model,
         checkpoint=checkpoint,
+        rank=parallel.rank(),
     )
+
+
+def open_log(config: RunConfig, *, out: Path, first_step: int) -> RunLog | SilentLog:
+    """The first process writes metrics and talks; the others keep silent."""
+    if parallel.rank() != 0:
+        return SilentLog()
+    return RunLog(out, first_step=first_step, max_steps=config.max_steps)
 
 
 def train_step(state: RunState, config: RunConfig) -> StepResult:
@@ -165,6 +185,8 @@ def train_step(state: RunState, config: RunConfig) -> StepResult:
         for name, value in metrics.items():
             result.metrics[name] = result.metrics.get(name, torch.zeros_like(value)) + value
         result.counts.update(task.tokens(batch))
+    join_ranks(result)
+    parallel.sum_gradients(state.optimiser.trainable.values())
     result.norm = state.optimiser.clip()
     result.scale = learning_rate_scale(progress.step, config.optim, max_steps=config.max_steps)
 
@@ -186,21 +208,26 @@ def global_weights(weights: Sequence[Mapping[str, float]]) -> dict[str, float]:
     Source: arXiv 2505.05472 (global weighted loss).
     """
     names = sorted({name for part in weights for name in part})
-    total = {name: sum(part.get(name, 0.0) for part in weights) for name in names}
-    return all_reduce_weights(total)
+    return parallel.sum_values(
+        {name: sum(part.get(name, 0.0) for part in weights) for name in names}
+    )
 
 
-def all_reduce_weights(weights: dict[str, float]) -> dict[str, float]:
-    """Sum loss weights over the ranks of the process group, where there is one."""
-    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
-        return weights
-    values = torch.tensor(list(weights.values()), dtype=torch.float64)
-    torch.distributed.all_reduce(values)
-    return dict(zip(weights, values.tolist(), strict=True))
+def join_ranks(result: StepResult) -> None:
+    """Sum losses, metrics and counts over ranks; each is a contribution to a global figure."""
+    if parallel.num_ranks() == 1:
+        return
+    metrics = parallel.sum_values({name: float(value) for name, value in result.metrics.items()})
+    counts = parallel.sum_values({name: float(value) for name, value in result.counts.items()})
+    result.loss = parallel.sum_values({"loss": result.loss})["loss"]
+    result.metrics = {name: torch.tensor(value) for name, value in metrics.items()}
+    result.counts = Counter({name: int(value) for name, value in counts.items()})
 
 
 def write_samples(state: RunState, folder: Path, *, seed: int) -> None:
     """Draw samples with averaged weights and a generator of their own: training is not touched."""
+    if parallel.rank() != 0:
+        return
     generator = torch.Generator(state.device).manual_seed(seed)
     with state.averaged():
         state.task.write_samples(folder, state.progress.step, generator)

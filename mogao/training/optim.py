@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mogao.config import OptimConfig
 from mogao.errors import CheckpointError, ConfigError, nearest
+from mogao.training import parallel
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
@@ -110,7 +111,7 @@ class Muon:
         for stack in self._stacks:
             blocks = [_rows(directions[name], first, rows) for name, first, rows in stack]
             scale = 0.2 * math.sqrt(max(blocks[0].shape))
-            updates = orthogonalise(torch.stack(blocks)).float()
+            updates = _orthogonalise_shared(torch.stack(blocks)).float()
             targets = [_rows(self.parameters[name], first, rows) for name, first, rows in stack]
             torch._foreach_add_(targets, list(updates.unbind()), alpha=-rate * scale)
 
@@ -263,6 +264,17 @@ class MovingAverage:
     def _write(self, weights: Mapping[str, Tensor]) -> None:
         for name, weight in weights.items():
             self._live[name].copy_(weight)
+
+
+def _orthogonalise_shared(
+    matrices: Float[Tensor, "stack rows cols"],
+) -> Float[Tensor, "stack rows cols"]:
+    """`orthogonalise`, each rank doing its share of the stack; bit-equal on all ranks."""
+    count, left = divmod(len(matrices), parallel.num_ranks())
+    first = parallel.rank() * count
+    mine = orthogonalise(matrices[first : first + count])
+    shared = parallel.join_rows(mine)
+    return torch.cat([shared, orthogonalise(matrices[-left:])]) if left else shared
 
 
 def _rows(tensor: Tensor, first: int, count: int) -> Float[Tensor, "rows cols"]:

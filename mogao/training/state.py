@@ -5,19 +5,29 @@ In: a `Task` and a `RunConfig`. Out: a `RunState` that can be saved and continue
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from mogao.config import RunConfig
 from mogao.errors import CheckpointError
-from mogao.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from mogao.training import parallel
+from mogao.training.checkpoint import (
+    checkpoint_name,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from mogao.training.guard import SpikeGuard
 from mogao.training.optim import MovingAverage, Optimiser
 from mogao.training.task import Task
+
+RANK_SEED = 7_919
+"""Distance of the noise seeds of two ranks."""
 
 
 @dataclass(slots=True)
@@ -53,25 +63,29 @@ class RunState:
         self.average = MovingAverage(task.module, decay=config.optim.ema_decay)
         self.guard = SpikeGuard(factor=config.spike_factor, max_bad_steps=config.max_bad_steps)
         self.device = next(task.module.parameters()).device
-        self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        # Ranks draw other noise; the first one draws what a single process would.
+        seed = config.seed + RANK_SEED * parallel.rank()
+        self.generator = torch.Generator(self.device).manual_seed(seed)
         self.progress = Progress()
         self._keep = config.keep_checkpoints
 
     def save(self, folder: Path) -> Path:
-        """Write a checkpoint.
+        """Write a checkpoint; every rank takes part, the first one writes.
 
         Raises:
             CheckpointError: The disk is full or the folder cannot be written.
         """
+        own = {"task": self.task.state_dict(), "generator": self.generator.get_state()}
         state = {
             "module": self.task.module.state_dict(),
-            "task": self.task.state_dict(),
+            "ranks": parallel.gather(own),
             "optimiser": self.optimiser.state_dict(),
             "average": self.average.state_dict(),
             "guard": self.guard.state_dict(),
-            "generator": self.generator.get_state(),
             "progress": asdict(self.progress),
         }
+        if parallel.rank() != 0:
+            return folder / checkpoint_name(self.progress.step)
         return save_checkpoint(folder, state, step=self.progress.step, keep=self._keep)
 
     def load_latest(self, folder: Path, *, same_data: bool) -> None:
@@ -82,7 +96,8 @@ class RunState:
             same_data: False when the data source changed; its position then starts anew.
 
         Raises:
-            CheckpointError: The checkpoint is damaged or belongs to another network or optimiser.
+            CheckpointError: The checkpoint is damaged, belongs to another network or optimiser, or
+                was written by another number of ranks and the data is the same.
         """
         path = latest_checkpoint(folder)
         if path is None:
@@ -93,15 +108,24 @@ class RunState:
             self.optimiser.load_state_dict(state["optimiser"])
             self.average.load_state_dict(state["average"])
             self.guard.load_state_dict(state["guard"])
-            self.generator.set_state(state["generator"].cpu())
             self.progress = Progress(**state["progress"])
             if same_data:
-                self.task.load_state_dict(state["task"])
+                own = self._own(state["ranks"], path)
+                self.generator.set_state(own["generator"].cpu())
+                self.task.load_state_dict(own["task"])
         except (RuntimeError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{path} does not belong to this run: {error}; resume with the configuration that "
                 "wrote it, or train into another folder"
             ) from None
+
+    def _own(self, states: Sequence[Mapping[str, Any]], path: Path) -> Mapping[str, Any]:
+        if len(states) != parallel.num_ranks():
+            raise CheckpointError(
+                f"{path} was written by {len(states)} ranks, this run has {parallel.num_ranks()}; "
+                f"resume with torchrun --nproc-per-node {len(states)}, or change the data's seed"
+            )
+        return states[parallel.rank()]
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
