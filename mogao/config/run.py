@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from mogao.config.base import Config, Count, Probability
 from mogao.config.data import DataConfig, WorldConfig
+from mogao.config.generation import GenerationConfig
 from mogao.config.model import ModelConfig
 
 
@@ -62,6 +63,9 @@ class JointTask(Config):
     dropout: DropoutConfig = DropoutConfig()
     flow: FlowConfig = FlowConfig()
     loss: LossConfig = LossConfig()
+    generation: GenerationConfig | None = None
+    """Sampling defaults of sample sheets and of the exported model; None keeps those of the model
+    that the run starts from."""
     attention: Literal["auto", "dense", "segments", "flex"] = "auto"
     latent_cache_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
     """Memory for latents kept by content hash; 0 encodes anew each time."""

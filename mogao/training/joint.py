@@ -87,7 +87,7 @@ class JointTraining:
         self._latents = LatentCache(self._encode, max_bytes=self.task.latent_cache_bytes)
         packer = Packer(config.token_budget)
         self._feed = PackFeed(build_source(config.data), packer, self._lay_out)
-        self._sheet = SampleSheet(config)
+        self._sheet = SampleSheet(config, self.generation)
 
     def matrices(self) -> dict[str, tuple[int, ...]]:
         """Return the matrices of all layers; fused projections by their parts."""

@@ -56,6 +56,7 @@ def build_parts(
             "a joint run starts from a model or from a trained autoencoder: set task.init_from or "
             "task.autoencoder_from to a model folder, such as runs/autoencoder/model"
         )
+    generation = config.task.generation or generation
     parts.transformer.to(device).compute_dtype = dtype
     parts.vision.to(device).compute_dtype = dtype
     parts.autoencoder.to(device=device, dtype=dtype).eval().requires_grad_(False)

@@ -16,7 +16,6 @@ from PIL import Image, ImageDraw
 from mogao.config import (
     DataConfig,
     GenerationConfig,
-    ImageSamplingConfig,
     RunConfig,
     reseeded,
 )
@@ -32,14 +31,14 @@ MAX_DOCUMENTS = 200
 MAX_ANSWER_TOKENS = 48
 SEED_OFFSET = 1_000_003
 CAPTION_PIXELS = 64
-GENERATION = GenerationConfig(image=ImageSamplingConfig(num_steps=16, text_guidance_scale=4.0))
 
 
 class SampleSheet:
     """Draws and answers the same requests every time."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, generation: GenerationConfig) -> None:
         self._data = config.data
+        self._generation = generation
         self._requests: list[InterleavedSequence] = []
 
     def write(
@@ -59,7 +58,7 @@ class SampleSheet:
             seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
             truth, text = request.segments[-1], _last_text(request)
             try:
-                made = _make(request, Session(parts, generation=GENERATION, seed=seed))
+                made = _make(request, Session(parts, generation=self._generation, seed=seed))
             except RequestError as error:  # one odd document must not end a run
                 lines.append(f"{text}\n  not tried: {error}\n")
                 continue

@@ -120,6 +120,27 @@ def test_a_batch_in_two_parts_means_the_same() -> None:
     torch.testing.assert_close(first + rest, together, rtol=1e-4, atol=1e-6)
 
 
+def test_latents_moved_by_a_part_of_a_cell_show_the_moved_picture(monkeypatch) -> None:
+    """On a slope that is decoded exactly, any move must cost nothing; on a flat decode it must."""
+    config = run_config(task=task(shift_weight=1.0))
+    training = AutoencoderTraining(config, device=torch.device("cpu"), dtype=torch.float32)
+    across = torch.arange(32.0)
+    pixels = (0.01 * across + 0.02 * across[:, None]).expand(1, 3, 32, 32)
+    latents = pixels.unfold(2, 8, 8).unfold(3, 8, 8).mean((-1, -2))
+    inside = 0.01 * (torch.arange(8.0) - 3.5) + 0.02 * (torch.arange(8.0)[:, None] - 3.5)
+
+    def exact(moved: torch.Tensor) -> torch.Tensor:
+        rows, cols = moved.shape[-2:]
+        return moved.repeat_interleave(8, 2).repeat_interleave(8, 3) + inside.repeat(rows, cols)
+
+    generator = torch.Generator().manual_seed(0)
+    monkeypatch.setattr(training.module, "render", exact)
+    for _ in range(5):
+        assert float(training._shift_sum(latents, pixels, generator)) < 1e-6
+    monkeypatch.setattr(training.module, "render", lambda z: exact(z * 0))
+    assert float(training._shift_sum(latents, pixels, generator)) > 1
+
+
 def test_muon_gets_every_convolution_but_those_on_pixels() -> None:
     training = AutoencoderTraining(run_config(), device=torch.device("cpu"), dtype=torch.float32)
     names = training.matrices()

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from mogao import config as configs
-from mogao.config import AutoencoderConfig, DropoutConfig, GenerationConfig, RunConfig
+from mogao.config import AutoencoderConfig, DropoutConfig, RunConfig
 from mogao.errors import ConfigError
 from mogao.model.hardware import compiler_available
 from mogao.model.vae import Autoencoder
@@ -270,15 +270,21 @@ def test_requests_end_with_what_the_model_must_make(setting):
         assert len(request.segments) >= 2
 
 
-def test_a_document_that_cannot_be_served_does_not_end_a_run(setting, tmp_path, monkeypatch):
-    from mogao.training import samples
-
-    monkeypatch.setattr(samples, "GENERATION", GenerationConfig(limits={"max_context_tokens": 8}))
-    config = make_config(setting)
+def test_a_document_that_cannot_be_served_does_not_end_a_run(setting, tmp_path):
+    generation = {"limits": {"max_context_tokens": 8}}
+    config = make_config(setting, task={"generation": generation})
     task = make_task(config)
     task.module.eval()
     task.write_samples(tmp_path, 3, torch.Generator().manual_seed(0))
     assert "not tried: " in (tmp_path / "step-00000003.txt").read_text()
+
+
+def test_sampling_defaults_of_the_config_go_into_the_model(setting, tmp_path):
+    generation = {"image": {"shift": 3.0, "num_steps": 5}}
+    task = make_task(make_config(setting, task={"generation": generation}))
+    task.export(tmp_path / "model", {})
+    assert Mogao.from_pretrained(tmp_path / "model").generation == task.generation
+    assert (task.generation.image.shift, task.generation.image.num_steps) == (3.0, 5)
 
 
 def test_a_sheet_shows_truth_above_drawn():

@@ -39,6 +39,8 @@ _CAPTION_REQUESTS = {
 _TRIES = 400
 ASKED_SHARE = 0.25
 """Share of drawings that a user asks for, so that a chat can draw too."""
+PROMPT_WEIGHT = 0.1
+"""Loss weight of the text of a drawing: which scene comes is chance, what answers say is not."""
 
 
 def draw(rng: np.random.Generator, settings: Settings) -> Script:
@@ -55,7 +57,7 @@ def draw(rng: np.random.Generator, settings: Settings) -> Script:
             prompt = sentence(prompt) if rng.random() < 0.5 else prompt
     truth = {"family": family, "form": form, "prompt": prompt, "relation": relation}
     role: Role = "user" if rng.random() < ASKED_SHARE else "model"
-    return Script((Line(prompt, role), Line(scene)), truth)
+    return Script((Line(prompt, role, PROMPT_WEIGHT), Line(scene)), truth)
 
 
 def caption(rng: np.random.Generator, settings: Settings) -> Script:

@@ -30,7 +30,7 @@ from mogao.data.world.language import (
 from mogao.data.world.sampling import (
     RELATIONS,
     apart,
-    centre_range,
+    centres,
     grounds_for,
     holds,
     place,
@@ -172,10 +172,10 @@ def _move(at: Situation) -> Change | None:
     others = [item for item in at.scene.objects if item is not old]
     where = pick(at.rng, [name for name in PLACES if name != place_of(old)])
     (left, right), (top, bottom) = place_range(where)
-    lowest, highest = centre_range(old.size)
+    columns = [x for x in centres(old.size) if left <= x <= right]
+    rows = [y for y in centres(old.size) if top <= y <= bottom]
     for _ in range(_TRIES):
-        x = int(at.rng.integers(max(left, lowest), min(right, highest) + 1))
-        y = int(at.rng.integers(max(top, lowest), min(bottom, highest) + 1))
+        x, y = pick(at.rng, columns), pick(at.rng, rows)
         new = replace(old, x=x, y=y)
         far = max(abs(x - old.x), abs(y - old.y)) >= _LEAST_MOVE
         if far and all(apart(new.cell, other.cell) for other in others):

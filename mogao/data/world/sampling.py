@@ -7,7 +7,8 @@ for every relation that a text may state, no object lost in its background.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
+from itertools import product
 
 import numpy as np
 
@@ -20,9 +21,10 @@ from mogao.errors import DataError
 
 RELATIONS = ("left of", "right of", "above", "below")
 MARGIN = 36  # least distance of centres along a stated relation, pixels of the canvas
-STEP = 8  # corners of sprites lie on multiples of this, pixels of the canvas
+STEP = 16  # corners of sprites lie on multiples of this, pixels of the canvas
 _GAP = 2  # least distance of two cells, pixels
 _TRIES = 200
+_PLACE_TRIES = 8  # a bad early place can block the rest
 _PAIR_SIZES: tuple[Size, ...] = ("large", "medium", "medium", "small")
 _FEW_SIZES: tuple[Size, ...] = ("medium", "small")
 _NEAR = 55.0  # Euclidean RGB distance below which a pixel is lost in the background
@@ -70,10 +72,10 @@ def apart(first: Box, second: Box) -> bool:
     )
 
 
-def centre_range(size: Size) -> tuple[int, int]:
-    """(lowest, highest) coordinate of a centre whose cell lies inside the canvas."""
+def centres(size: Size) -> range:
+    """Coordinates of a centre for which the cell lies inside the canvas and on the grid."""
     half = SIZES[size] // 2
-    return half, half + (CANVAS - SIZES[size]) // STEP * STEP
+    return range(half, CANVAS - half + 1, STEP)
 
 
 def place(
@@ -81,33 +83,40 @@ def place(
 ) -> list[tuple[int, int]] | None:
     """Draw centres so that all cells lie inside the canvas and apart from each other.
 
-    Corners lie on a grid of `STEP` pixels, a latent cell of the shipped autoencoder: its latents of
-    a sprite moved by three pixels differ as much as those of another sprite (docs/lab.md), and a
-    small model learns one look of a thing far sooner than 64.
+    Corners lie on a grid of `STEP` pixels, the side of a generation token: latents of a sprite
+    moved by a few pixels differ much (docs/lab.md), and a small model learns one look of a thing
+    far sooner than 256.
 
     Returns:
         (x, y) per size, or None where no free places were found.
     """
-    draws = rng.random((_TRIES, 2)).tolist()
-    cells = [item.cell for item in taken]
-    first = len(cells)
-    places: list[tuple[int, int]] = []
-    for u, v in draws:
-        lowest, highest = centre_range(sizes[len(places)])
-        half = SIZES[sizes[len(places)]] / 2
-        steps = (highest - lowest) // STEP + 1
-        x, y = lowest + int(u * steps) * STEP, lowest + int(v * steps) * STEP
-        cell = (x - half, y - half, x + half, y + half)
-        if all(apart(cell, other) for other in cells):
-            cells.append(cell)
+    for _ in range(_PLACE_TRIES):
+        cells = [item.cell for item in taken]
+        places: list[tuple[int, int]] = []
+        for size in sizes:
+            free = [
+                (x, y, cell)
+                for x, y, cell in _grid(size)
+                if all(apart(cell, other) for other in cells)
+            ]
+            if not free:
+                break
+            x, y, cell = pick(rng, free)
             places.append((x, y))
-            if len(places) == len(sizes):
-                return places
-        elif len(places) > 1 and u < 0.05:
-            # A bad early place can block the rest: now and then begin again.
-            places.clear()
-            del cells[first:]
+            cells.append(cell)
+        else:
+            return places
     return None
+
+
+@cache
+def _grid(size: Size) -> list[tuple[int, int, Box]]:
+    """Every place of a sprite: its centre and its cell."""
+    half = SIZES[size] / 2
+    return [
+        (x, y, (x - half, y - half, x + half, y + half))
+        for x, y in product(centres(size), repeat=2)
+    ]
 
 
 def sizes_for(rng: np.random.Generator, count: int) -> list[Size]:

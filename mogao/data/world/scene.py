@@ -20,7 +20,7 @@ from mogao.data.world.backgrounds import background
 
 CANVAS = 128  # coordinates and sizes are in pixels of this canvas, whatever the picture's side
 Size = Literal["small", "medium", "large"]
-SIZES: dict[Size, int] = {"small": 32, "medium": 44, "large": 56}
+SIZES: dict[Size, int] = {"small": 32, "medium": 48, "large": 64}
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
@@ -31,7 +31,7 @@ class SceneObject:
     Attributes:
         concept: Concept id.
         colour: A GenEval colour, or None for the natural look.
-        size: small, medium or large: 32, 44 or 56 pixels of the canvas.
+        size: small, medium or large: 32, 48 or 64 pixels of the canvas.
         x: Centre, pixels of the canvas from the left, in [0, 128].
         y: Centre, pixels of the canvas from the top, in [0, 128].
         flip: Mirrored left to right.

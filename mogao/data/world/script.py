@@ -19,10 +19,17 @@ from mogao.sequence import ImageSegment, InterleavedSequence, Role, Segment, Tex
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One segment to be: a text, or a scene to be painted."""
+    """One segment to be: a text, or a scene to be painted.
+
+    Attributes:
+        content: The text or the scene.
+        role: Who wrote or drew it.
+        weight: Factor on the loss of a text.
+    """
 
     content: str | Scene
     role: Role = "model"
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,6 @@ def realise(script: Script, *, recipe: str, name: str = "") -> InterleavedSequen
         if isinstance(line.content, Scene):
             segments.append(ImageSegment(render(line.content), role=line.role))
         else:
-            segments.append(TextSegment(line.content, role=line.role))
+            segments.append(TextSegment(line.content, role=line.role, weight=line.weight))
     truth = {**script.truth, "scenes": [scene.to_json() for scene in script.scenes]}
     return InterleavedSequence(tuple(segments), id=name, meta={"recipe": recipe, "truth": truth})

@@ -13,7 +13,7 @@ from mogao.data.world.sampling import (
     MARGIN,
     RELATIONS,
     apart,
-    centre_range,
+    centres,
     compose,
     grounds_for,
     holds,
@@ -31,9 +31,10 @@ def test_sampled_scenes_keep_the_rules(seed: int) -> None:
     scene = sample_scene(np.random.default_rng(seed), max_objects=6)
     assert 1 <= len(scene.objects) <= 6
     for item in scene.objects:
-        low, high = centre_range(item.size)
-        assert low <= item.x <= high
-        assert low <= item.y <= high
+        assert item.x in centres(item.size)
+        assert item.y in centres(item.size)
+        assert min(item.cell) >= 0
+        assert max(item.cell) <= CANVAS
         assert stands_out(item.concept, item.colour, style=scene.style, ground=scene.background)
     for first, second in combinations(scene.objects, 2):
         assert apart(first.cell, second.cell)
