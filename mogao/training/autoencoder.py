@@ -171,7 +171,9 @@ class AutoencoderTraining:
             pixels = host_pixels.to(self.device)
             mean, log_variance = self.module.posterior(pixels)
             noise = torch.randn(mean.shape, generator=generator, device=self.device)
-            sample = mean + noise * (0.5 * log_variance).exp()
+            # Any share of the posterior's noise: sampling decodes latents without it.
+            share = torch.rand(len(mean), 1, 1, 1, generator=generator, device=self.device)
+            sample = mean + share * noise * (0.5 * log_variance).exp()
             error = self.module.render(sample) - pixels
             latent_values = values * mean.numel() / pixels.numel()
             for name, term in (

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mogao.data.world.backgrounds import BACKGROUNDS, background
+from mogao.data.world.scene import SIZES
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -23,7 +24,7 @@ FOREGROUND = 30.0  # least RGB distance from the background at which a pixel sta
 _NOISE = 3.0  # the same as a multiple of the median distance, for uneven backgrounds
 MIN_PIECE_PIXELS = 24
 MAX_PIECES = 10  # the largest ones; more are noise, and the partition below them is exponential
-MAX_SIDE = 60  # no thing of the world is longer, pixels
+MAX_SIDE = SIZES["large"] + 4  # no thing of the world is longer, pixels
 _LEVELS = (1.0, 1.5, 2.2)  # thresholds as multiples of the first
 _SOFT = 20.0  # width of the vote for a known background, RGB distance
 _DRIFT = 40.0  # how far a background may be off and still be corrected, RGB distance
