@@ -76,6 +76,9 @@ class AutoencoderTask(Config):
 
     kind: Literal["autoencoder"] = "autoencoder"
     model: ModelConfig = ModelConfig()
+    decoder_of: str | None = None
+    """Folder that holds a trained `vae/`: its encoder, and so every latent, stays as it is, and its
+    decoder learns on from latents without noise. None trains both halves anew."""
     batch_images: Count = 8
     """Pictures of one micro-batch; small batches win here: steps count, not pictures."""
     reuse: Count = 4
@@ -128,6 +131,8 @@ class RunConfig(Config):
     """Most tokens of one pack, padding included."""
     accumulation: Count = 1
     """Packs per optimiser step."""
+    lanes: Count = 1
+    """Packs of a step computed at the same time by threads of this process (CPU)."""
     max_steps: Count = 1000
     max_minutes: Annotated[float, Field(gt=0)] | None = None
     """Stop (checkpoint and exit 0) after this many minutes of this process; resume continues."""

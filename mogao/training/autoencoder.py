@@ -130,17 +130,22 @@ class AutoencoderTraining:
     """The autoencoder task; see `mogao.training.task.Task`."""
 
     def __init__(self, config: RunConfig, *, device: torch.device, dtype: torch.dtype) -> None:
-        """Build the network and open the data.
+        """Build the network, or load the one whose decoder learns on, and open the data.
 
         Raises:
+            CheckpointError: The folder of `decoder_of` is missing or damaged.
             ConfigError: The data config asks for something unknown.
             DataError: The data cannot be read.
         """
         assert isinstance(config.task, AutoencoderTask)
         self.task, self.device = config.task, device
-        self.module = Autoencoder(
-            config.task.model.autoencoder, compute_dtype=dtype, seed=config.seed
-        ).to(device)
+        if config.task.decoder_of is None:
+            shape = config.task.model.autoencoder
+            self.module = Autoencoder(shape, compute_dtype=dtype, seed=config.seed).to(device)
+        else:
+            folder = Path(config.task.decoder_of) / "vae"
+            self.module = Autoencoder.load(folder, compute_dtype=dtype).to(device)
+            self.module.kl.encoder.requires_grad_(False)
         self._feed = PictureFeed(build_source(config.data), config.task, seed=config.seed)
         self._unseen = reseeded(config.data, by=UNSEEN_SEED)
 
@@ -164,30 +169,17 @@ class AutoencoderTraining:
     def losses(
         self, batch: PictureBatch, normalisers: Mapping[str, float], generator: torch.Generator
     ) -> tuple[Float32[Tensor, ""], Metrics]:
-        """Return squared, absolute and gradient error and divergence, each a mean per value."""
-        values = normalisers["values"]
+        """Return the weighted sum of the losses, and each of them as a mean per value."""
         parts: dict[str, Tensor] = {}
-        for host_pixels in batch:
-            pixels = host_pixels.to(self.device)
-            mean, log_variance = self.module.posterior(pixels)
-            noise = torch.randn(mean.shape, generator=generator, device=self.device)
-            # Any share of the posterior's noise: sampling decodes latents without it.
-            share = torch.rand(len(mean), 1, 1, 1, generator=generator, device=self.device)
-            sample = mean + share * noise * (0.5 * log_variance).exp()
-            error = self.module.render(sample) - pixels
-            latent_values = values * mean.numel() / pixels.numel()
-            for name, term in (
-                ("squared", error.square().sum() / values),
-                ("l1", error.abs().sum() / values),
-                ("gradient", gradient_sum(error) / values),
-                ("kl", divergence_sum(mean, log_variance) / latent_values),
-                ("shift", self._shift_sum(sample, pixels, generator) / values),
-            ):
-                parts[name] = parts[name] + term if name in parts else term
-        task = self.task
-        total = task.squared_weight * parts["squared"] + task.l1_weight * parts["l1"]
-        total = total + task.gradient_weight * parts["gradient"] + task.kl_weight * parts["kl"]
-        total = total + task.shift_weight * parts["shift"]
+        for pixels in batch:
+            terms = self._terms(pixels.to(self.device), normalisers["values"], generator)
+            parts = {name: parts.get(name, 0.0) + term for name, term in terms.items()}
+        weights = {
+            "squared": self.task.squared_weight, "l1": self.task.l1_weight,
+            "gradient": self.task.gradient_weight, "kl": self.task.kl_weight,
+            "shift": self.task.shift_weight,
+        }  # fmt: skip
+        total = torch.stack([weights[name] * term for name, term in parts.items()]).sum()
         return total, {name: term.detach() for name, term in parts.items()}
 
     def tokens(self, batch: PictureBatch) -> dict[str, int]:
@@ -223,7 +215,7 @@ class AutoencoderTraining:
         atomic_write(folder / f"step-{step:06d}.json", json.dumps(report) + "\n")
 
     def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
-        """Write `vae/` with shift and scale measured on unseen pictures.
+        """Write `vae/`; shift and scale are measured on unseen pictures, or kept with the encoder.
 
         Raises:
             CheckpointError: The network is not trained, or the disk is full.
@@ -231,16 +223,45 @@ class AutoencoderTraining:
         model = Autoencoder(self.module.config, compute_dtype=self.module.compute_dtype)
         model.load_state_dict(dict(weights))
         model.to(self.device)
-        pictures = draw_pictures(build_source(self._unseen), CALIBRATION_PICTURES)
-        model.calibrate([pixels_to_tensor([picture]).to(self.device) for picture in pictures])
+        if self._encoder_is_frozen:
+            model.kl.register_to_config(**latent_scale(self.module))
+        else:
+            pictures = draw_pictures(build_source(self._unseen), CALIBRATION_PICTURES)
+            model.calibrate([pixels_to_tensor([picture]).to(self.device) for picture in pictures])
         model.save(folder / "vae")
+
+    def _terms(
+        self, pixels: PixelTensor, values: float, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Losses of pictures of one size by name, each a share of the mean over `values`."""
+        mean, log_variance = self.module.posterior(pixels)
+        sample = mean
+        if not self._encoder_is_frozen:
+            noise = torch.randn(mean.shape, generator=generator, device=self.device)
+            # Any share of the posterior's noise: sampling decodes latents without it.
+            share = torch.rand(len(mean), 1, 1, 1, generator=generator, device=self.device)
+            sample = mean + share * noise * (0.5 * log_variance).exp()
+        error = self.module.render(sample) - pixels
+        terms = {
+            "squared": error.square().sum() / values,
+            "l1": error.abs().sum() / values,
+            "gradient": gradient_sum(error) / values,
+        }
+        if not self._encoder_is_frozen:
+            latent_values = values * mean.numel() / pixels.numel()
+            terms["kl"] = divergence_sum(mean, log_variance) / latent_values
+        if self.task.shift_weight:
+            terms["shift"] = self._shift_sum(sample, pixels, generator) / values
+        return terms
+
+    @property
+    def _encoder_is_frozen(self) -> bool:
+        return self.task.decoder_of is not None
 
     def _shift_sum(
         self, latents: Latents, pixels: PixelTensor, generator: torch.Generator
     ) -> Float32[Tensor, ""]:
         """Squared error of pictures decoded from latents moved by a part of a cell, summed."""
-        if not self.task.shift_weight:
-            return latents.new_zeros(())
         stride = self.module.config.latent_stride
         draw = torch.randint(stride, (2,), generator=generator, device=generator.device)
         down, right = draw.tolist()
@@ -252,6 +273,12 @@ class AutoencoderTraining:
     def _round_trip(self, picture: Pixels) -> Pixels:
         pixels = pixels_to_tensor([picture]).to(self.device)
         return tensor_to_pixels(self.module.decode(self.module.encode(pixels)))[0]
+
+
+def latent_scale(model: Autoencoder) -> dict[str, float]:
+    """Shift and scale of the latents, as the library's config names them."""
+    config = model.kl.config
+    return {"shift_factor": config.shift_factor, "scaling_factor": config.scaling_factor}
 
 
 def gradient_sum(error: Float[Tensor, "images 3 height width"]) -> Float32[Tensor, ""]:

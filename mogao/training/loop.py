@@ -126,9 +126,12 @@ def run(
                 log.write(progress.step, row, seconds_left=clock.seconds_left)
                 window = Window()
                 progress.best_loss = min(row["loss"], progress.best_loss or row["loss"])
-            # Ranks have clocks of their own, but must stop, save and draw at the same step.
+            # Ranks must stop, save and draw at the same step: when one is out of time or
+            # interrupted, and when a timer of the first one rings.
+            is_first = parallel.rank() == 0
             over = clock.is_over or interrupted.is_set()
-            stop, save, draw = parallel.any_rank([over, save_timer.rings(), sample_timer.rings()])
+            save, draw = is_first and save_timer.rings(), is_first and sample_timer.rings()
+            stop, save, draw = parallel.any_rank([over, save, draw])
             if save:
                 state.save(out / "checkpoints")
             if draw:
@@ -175,15 +178,15 @@ def train_step(state: RunState, config: RunConfig) -> StepResult:
     result.wait_seconds = time.monotonic() - started
 
     state.optimiser.zero_grad()
-    for batch in batches:
-        if not any(normalisers.values()):
-            result.loss = float("nan")  # nothing carries loss: the guard counts and skips it
-            break
-        loss, metrics = task.losses(batch, normalisers, state.generator)
-        loss.backward()
-        result.loss += float(loss.detach())
+    if any(normalisers.values()):
+        parts = state.lanes.accumulate(task, batches, normalisers, generator=state.generator)
+    else:
+        parts = [(float("nan"), {})]  # nothing carries loss: the guard counts and skips it
+    for loss, metrics in parts:
+        result.loss += loss
         for name, value in metrics.items():
             result.metrics[name] = result.metrics.get(name, torch.zeros_like(value)) + value
+    for batch in batches:
         result.counts.update(task.tokens(batch))
     join_ranks(result)
     parallel.sum_gradients(state.optimiser.trainable.values())

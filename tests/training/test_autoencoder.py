@@ -162,6 +162,17 @@ def test_a_run_learns_and_leaves_a_calibrated_folder(tmp_path: Path) -> None:
     assert sheets == ["step-000024.json", "step-000024.png"]
 
 
+def test_the_decoder_learns_on_while_latents_stay(tmp_path: Path) -> None:
+    first = train(run_config(max_steps=30), tmp_path / "whole").model
+    config = run_config(task=task(decoder_of=str(first)), max_steps=30, seed=1)
+    second = train(config, tmp_path / "decoder").model
+    before, after = (Autoencoder.load(folder / "vae") for folder in (first, second))
+    pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert torch.equal(before.encode(pixels), after.encode(pixels))
+    moved = (before.kl.decoder.conv_in.weight - after.kl.decoder.conv_in.weight).abs().max()
+    assert moved > 1e-3
+
+
 def test_psnr_of_known_errors() -> None:
     black = np.zeros((4, 4, 3), np.uint8)
     assert psnr(black, black) == float("inf")
