@@ -131,8 +131,6 @@ class RunConfig(Config):
     """Most tokens of one pack, padding included."""
     accumulation: Count = 1
     """Packs per optimiser step."""
-    lanes: Count = 1
-    """Packs of a step computed at the same time by threads of this process (CPU)."""
     max_steps: Count = 1000
     max_minutes: Annotated[float, Field(gt=0)] | None = None
     """Stop (checkpoint and exit 0) after this many minutes of this process; resume continues."""

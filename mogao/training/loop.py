@@ -178,15 +178,15 @@ def train_step(state: RunState, config: RunConfig) -> StepResult:
     result.wait_seconds = time.monotonic() - started
 
     state.optimiser.zero_grad()
-    if any(normalisers.values()):
-        parts = state.lanes.accumulate(task, batches, normalisers, generator=state.generator)
-    else:
-        parts = [(float("nan"), {})]  # nothing carries loss: the guard counts and skips it
-    for loss, metrics in parts:
-        result.loss += loss
+    for batch in batches:
+        if not any(normalisers.values()):
+            result.loss = float("nan")  # nothing carries loss: the guard counts and skips it
+            break
+        loss, metrics = task.losses(batch, normalisers, state.generator)
+        loss.backward()
+        result.loss += float(loss.detach())
         for name, value in metrics.items():
             result.metrics[name] = result.metrics.get(name, torch.zeros_like(value)) + value
-    for batch in batches:
         result.counts.update(task.tokens(batch))
     join_ranks(result)
     parallel.sum_gradients(state.optimiser.trainable.values())

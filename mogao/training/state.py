@@ -23,7 +23,6 @@ from mogao.training.checkpoint import (
     save_checkpoint,
 )
 from mogao.training.guard import SpikeGuard
-from mogao.training.lanes import Lanes
 from mogao.training.optim import MovingAverage, Optimiser
 from mogao.training.task import Task
 
@@ -68,7 +67,6 @@ class RunState:
         seed = config.seed + RANK_SEED * parallel.rank()
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.progress = Progress()
-        self.lanes = Lanes(min(config.lanes, config.accumulation))
         self._keep = config.keep_checkpoints
 
     def save(self, folder: Path) -> Path:
