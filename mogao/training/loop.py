@@ -122,16 +122,10 @@ def run(
             window.add(train_step(state, config))
             log.advance(progress.step)
             if progress.step % config.log_every_steps == 0 or progress.step == config.max_steps:
-                row = window.row() | {"skipped": float(state.guard.num_refused)}
-                log.write(progress.step, row, seconds_left=clock.seconds_left)
+                row = write_row(window, state, log, seconds_left=clock.seconds_left)
                 window = Window()
-                progress.best_loss = min(row["loss"], progress.best_loss or row["loss"])
-            # Ranks must stop, save and draw at the same step: when one is out of time or
-            # interrupted, and when a timer of the first one rings.
-            is_first = parallel.rank() == 0
             over = clock.is_over or interrupted.is_set()
-            save, draw = is_first and save_timer.rings(), is_first and sample_timer.rings()
-            stop, save, draw = parallel.any_rank([over, save, draw])
+            stop, save, draw = agree(over, save_timer, sample_timer)
             if save:
                 state.save(out / "checkpoints")
             if draw:
@@ -155,6 +149,25 @@ def run(
         checkpoint=checkpoint,
         rank=parallel.rank(),
     )
+
+
+def write_row(
+    window: Window, state: RunState, log: RunLog | SilentLog, *, seconds_left: float | None
+) -> dict[str, float]:
+    """Log the means of a window and return them."""
+    row = window.row() | {"skipped": float(state.guard.num_refused)}
+    log.write(state.progress.step, row, seconds_left=seconds_left)
+    state.progress.best_loss = min(row["loss"], state.progress.best_loss or row["loss"])
+    return row
+
+
+def agree(over: bool, *timers: Timer) -> list[bool]:
+    """Whether to stop, and which timers ring, equal on all ranks.
+
+    All stop when one is out of time or interrupted; of the timers only those of the first count.
+    """
+    rings = [parallel.rank() == 0 and timer.rings() for timer in timers]
+    return parallel.any_rank([over, *rings])
 
 
 def open_log(config: RunConfig, *, out: Path, first_step: int) -> RunLog | SilentLog:

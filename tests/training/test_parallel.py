@@ -90,7 +90,7 @@ def on_two_ranks(job: Callable[[int, Path], None], folder: Path) -> None:
         assert process.exitcode == 0
 
 
-def test_two_ranks_train_like_one_process_and_resume_exactly(tmp_path):
+def test_two_ranks_train_like_one_process_and_resume_exactly(tmp_path, monkeypatch):
     on_two_ranks(train_whole, tmp_path)
     first, second = (load_file(tmp_path / f"rank-{rank}.safetensors") for rank in range(RANKS))
     for name, weight in first.items():
@@ -99,7 +99,7 @@ def test_two_ranks_train_like_one_process_and_resume_exactly(tmp_path):
     # One process that takes the batches of both as micro-batches of one step.
     parts, alone = [quiet_task(rank) for rank in range(RANKS)], quiet_task(0)
     batches = iter([part.next_batch() for _ in range(6) for part in parts])
-    alone.next_batch = batches.__next__
+    monkeypatch.setattr(alone, "next_batch", batches.__next__)
     train_toy(alone, config(optim=OPTIM, accumulation=2), tmp_path / "alone")
     for name, weight in alone.module.state_dict().items():
         torch.testing.assert_close(weight, first[name], rtol=0, atol=2e-4)
