@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import typer.main
 
 from mogao.cli import app
+from tests.tiny import tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOWN = ("README.md", "CONTRIBUTING.md", "docs/start.md")
@@ -46,14 +48,30 @@ def test_commands_shown_to_users_exist(command: tuple[str, ...]) -> None:
     assert all((ROOT / config).is_file() for config in configs)
 
 
-def test_python_example_of_the_readme_runs(
-    tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (example,) = code_blocks("README.md", "python")
+def run_example(name: str, model: Path, folder: Path) -> None:
+    """Run the one Python example of a document with another model than nano."""
+    (example,) = code_blocks(name, "python")
     assert 'from_pretrained("nano")' in example
-    code = example.replace('"nano"', repr(str(tiny_model_folder)))
-    exec(compile(code, "README.md", "exec"), {})  # noqa: S102  # our own text
+    script = folder / "example.py"
+    script.write_text(example.replace('"nano"', repr(str(model))), encoding="utf-8")
+    runpy.run_path(str(script))
+
+
+def test_python_example_of_the_readme_runs(
+    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_example("README.md", tiny_model_folder, tmp_path)
     assert capsys.readouterr().out
+
+
+def test_python_example_of_the_sampling_page_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_model().save_pretrained(tmp_path / "tiny", dtype=torch.float32)
+    run_example("docs/sampling.md", tmp_path / "tiny", tmp_path)
+    printed = re.search(r"(\d+)\n$", capsys.readouterr().out)
+    assert printed is not None
+    assert int(printed[1]) == 2 * 2  # steps x branches of the one picture
 
 
 def test_demo_writes_a_page_with_pictures_and_text(

@@ -192,13 +192,14 @@ class AutoencoderTraining:
         """Return the data position."""
         return {"feed": self._feed.state_dict()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue behind the last batch.
+    def load_state_dict(self, state: Mapping[str, Any], *, same_data: bool) -> None:
+        """Continue behind the last batch; other data begins anew.
 
         Raises:
             CheckpointError: The data is another than when the state was saved.
         """
-        self._feed.load_state_dict(state["feed"])
+        if same_data:
+            self._feed.load_state_dict(state["feed"])
 
     def write_samples(
         self,

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mogao.errors import CheckpointError
 
-FORMAT = "mogao-training/1"
+FORMAT = "mogao-training/2"
 TENSOR_FILE = "state.safetensors"
 JSON_FILE = "state.json"
 TENSOR_KEY = "$tensor"

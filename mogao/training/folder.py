@@ -16,7 +16,7 @@ from mogao.training import parallel
 from mogao.training.checkpoint import latest_checkpoint
 from mogao.training.state import RunState
 
-FIXED = ("task.kind", "task.model", "task.init_from", "optim.kind")
+FIXED = ("task.kind", "task.model", "task.init_from", "task.decoder_of", "optim.kind")
 """Keys whose change would make a checkpoint meaningless."""
 
 

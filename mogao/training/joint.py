@@ -149,15 +149,16 @@ class JointTraining:
         """Return the data position, and the tokenizer that the weights have learned with."""
         return {"feed": self._feed.state_dict(), "tokenizer": self.parts.tokenizer.to_json()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue behind the last pack.
+    def load_state_dict(self, state: Mapping[str, Any], *, same_data: bool) -> None:
+        """Continue behind the last pack; other data begins anew, with the same tokenizer.
 
         Raises:
             CheckpointError: The data is another than when the state was saved.
         """
         # A new one would be trained on today's texts: other ids for the same words.
         self.parts = replace(self.parts, tokenizer=Tokenizer.from_json(state["tokenizer"]))
-        self._feed.load_state_dict(state["feed"])
+        if same_data:
+            self._feed.load_state_dict(state["feed"])
 
     def write_samples(self, folder: Path, step: int, generator: torch.Generator) -> None:
         """Write `step-N.png` and `step-N.txt`."""

@@ -122,12 +122,6 @@ def _mean(values: list[float]) -> float:
 class SilentLog:
     """What all ranks but the first write: nothing."""
 
-    def __enter__(self) -> SilentLog:  # noqa: PYI034 (beartype cannot check Self in a method)
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        pass
-
     def say(self, text: str) -> None:
         """Drop a line."""
 

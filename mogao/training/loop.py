@@ -170,11 +170,14 @@ def agree(over: bool, *timers: Timer) -> list[bool]:
     return parallel.any_rank([over, *rings])
 
 
-def open_log(config: RunConfig, *, out: Path, first_step: int) -> RunLog | SilentLog:
+@contextmanager
+def open_log(config: RunConfig, *, out: Path, first_step: int) -> Iterator[RunLog | SilentLog]:
     """The first process writes metrics and talks; the others keep silent."""
     if parallel.rank() != 0:
-        return SilentLog()
-    return RunLog(out, first_step=first_step, max_steps=config.max_steps)
+        yield SilentLog()
+        return
+    with RunLog(out, first_step=first_step, max_steps=config.max_steps) as log:
+        yield log
 
 
 def train_step(state: RunState, config: RunConfig) -> StepResult:

@@ -5,6 +5,7 @@ In: a `RunConfig`. Out: plain numbers. Networks are built without memory, on the
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,6 +39,9 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
     dtype = pick_dtype(config.dtype, device)
     if isinstance(task, AutoencoderTask):
         trained = counts["autoencoder"]
+        if task.decoder_of is not None:
+            decoder = Autoencoder.load(Path(task.decoder_of) / "vae").kl.decoder
+            trained = sum(p.numel() for p in decoder.parameters())
         size: dict[str, Any] = {"images_per_step": task.batch_images * config.accumulation}
     else:
         trained = sum(count for name, count in counts.items() if name != "autoencoder")

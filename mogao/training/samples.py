@@ -13,12 +13,7 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw
 
-from mogao.config import (
-    DataConfig,
-    GenerationConfig,
-    RunConfig,
-    reseeded,
-)
+from mogao.config import DataConfig, GenerationConfig, RunConfig, reseeded
 from mogao.data.mixture import build_source
 from mogao.errors import RequestError
 from mogao.sampling.codes import Parts

@@ -109,23 +109,27 @@ class RunState:
             self.average.load_state_dict(state["average"])
             self.guard.load_state_dict(state["guard"])
             self.progress = Progress(**state["progress"])
-            if same_data:
-                own = self._own(state["ranks"], path)
-                self.generator.set_state(own["generator"].cpu())
-                self.task.load_state_dict(own["task"])
+            self._load_own(state["ranks"], path, same_data=same_data)
         except (RuntimeError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{path} does not belong to this run: {error}; resume with the configuration that "
                 "wrote it, or train into another folder"
             ) from None
 
-    def _own(self, states: Sequence[Mapping[str, Any]], path: Path) -> Mapping[str, Any]:
-        if len(states) != parallel.num_ranks():
+    def _load_own(
+        self, states: Sequence[Mapping[str, Any]], path: Path, *, same_data: bool
+    ) -> None:
+        """Take over noise and data position of this rank; other ranks can only begin other data."""
+        same_ranks = len(states) == parallel.num_ranks()
+        if same_data and not same_ranks:
             raise CheckpointError(
                 f"{path} was written by {len(states)} ranks, this run has {parallel.num_ranks()}; "
                 f"resume with torchrun --nproc-per-node {len(states)}, or change the data's seed"
             )
-        return states[parallel.rank()]
+        own = states[parallel.rank()] if same_ranks else states[0]
+        if same_ranks:
+            self.generator.set_state(own["generator"].cpu())
+        self.task.load_state_dict(own["task"], same_data=same_data)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

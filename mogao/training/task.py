@@ -80,8 +80,14 @@ class Task(Protocol):
         """
         ...
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue exactly behind the batch after which `state_dict` was called."""
+    def load_state_dict(self, state: Mapping[str, Any], *, same_data: bool) -> None:
+        """Continue exactly behind the batch after which `state_dict` was called.
+
+        Args:
+            state: What `state_dict` returned.
+            same_data: False where the data is another now: take over only what the weights have
+                been learned with, and leave the data at its beginning.
+        """
         ...
 
     def write_samples(self, folder: Path, step: int, generator: torch.Generator) -> None:

@@ -66,7 +66,9 @@ class ToyTask:
     def state_dict(self) -> dict[str, Any]:
         return {"drawn": self.drawn, "data": self.data.get_state()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], *, same_data: bool) -> None:
+        if not same_data:
+            return
         self.drawn = state["drawn"]
         self.data.set_state(state["data"])
 

@@ -85,7 +85,14 @@ def test_a_pickle_with_a_fitting_hash_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"format": "other"}', '{"format": "mogao-training/1"}']
+    "text",
+    [
+        "",
+        "[]",
+        '{"format": "other"}',
+        '{"format": "mogao-training/1"}',
+        '{"format": "mogao-training/2"}',
+    ],
 )
 def test_a_damaged_index_is_named(tmp_path, text):
     path = save_checkpoint(tmp_path, STATE, step=1, keep=1)

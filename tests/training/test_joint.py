@@ -118,11 +118,13 @@ def test_a_resumed_task_continues_bit_for_bit(setting, tmp_path):
     assert torch.equal(whole.generator.get_state(), second.generator.get_state())
 
 
-def test_a_resumed_task_keeps_the_tokenizer_of_its_weights(setting):
+@pytest.mark.parametrize("same_data", [True, False])
+def test_a_resumed_task_keeps_the_tokenizer_of_its_weights(setting, same_data):
     task = make_task(make_config(setting))
     bytes_only = Tokenizer.train([], vocab_size=264)
     assert task.parts.tokenizer.vocab_size > bytes_only.vocab_size
-    task.load_state_dict(task.state_dict() | {"tokenizer": bytes_only.to_json()})
+    state = task.state_dict() | {"tokenizer": bytes_only.to_json()}
+    task.load_state_dict(state, same_data=same_data)
     assert task.state_dict()["tokenizer"] == bytes_only.to_json()
     assert int(task.next_batch().pack.text_ids.max()) < bytes_only.vocab_size
 

@@ -109,8 +109,12 @@ def test_two_ranks_train_like_one_process_and_resume_exactly(tmp_path, monkeypat
     for name, weight in load_file(tmp_path / "whole/model/model.safetensors").items():
         assert torch.equal(weight, resumed[name]), name
 
+    other = RunState(quiet_task(0), config(optim=OPTIM))
     with pytest.raises(CheckpointError, match="written by 2 ranks, this run has 1"):
-        train_toy(quiet_task(0), config(optim=OPTIM), tmp_path / "whole", resume=True)
+        other.load_latest(tmp_path / "whole/checkpoints", same_data=True)
+    other.load_latest(tmp_path / "whole/checkpoints", same_data=False)
+    assert other.progress.step == 6
+    assert other.task.state_dict()["drawn"] == 0
 
 
 def test_ranks_stop_at_the_same_step(tmp_path):

@@ -11,6 +11,7 @@ from mogao.config import AutoencoderTask, ModelConfig, RunConfig
 from mogao.errors import ConfigError
 from mogao.model.hardware import pick_dtype
 from mogao.model.transformer import MogaoTransformer
+from mogao.model.vae import Autoencoder
 from mogao.training.plan import count_parameters, dry_run
 
 
@@ -33,6 +34,14 @@ def test_an_autoencoder_plan_trains_the_autoencoder_only():
     plan = dry_run(RunConfig(task=AutoencoderTask(batch_images=16)))
     assert plan["images_per_step"] == 16
     assert plan["trained_parameters"] == plan["parameters"]["autoencoder"]
+
+
+def test_a_decoder_plan_trains_the_decoder_only(tmp_path):
+    autoencoder = Autoencoder(AutoencoderTask().model.autoencoder)
+    autoencoder.save(tmp_path / "vae")
+    plan = dry_run(RunConfig(task=AutoencoderTask(decoder_of=str(tmp_path))))
+    decoder = sum(p.numel() for p in autoencoder.kl.decoder.parameters())
+    assert plan["trained_parameters"] == decoder < plan["parameters"]["autoencoder"]
 
 
 def test_an_unknown_dtype_is_refused():
