@@ -191,6 +191,13 @@ def test_a_changed_model_is_refused(toy, tmp_path):
         toy.train(toy.task(), toy.config(optim={"kind": "muon"}), tmp_path, resume=True)
 
 
+def test_another_encoder_is_refused(toy, tmp_path):
+    first, second = ({"kind": "autoencoder", "decoder_of": name} for name in ("one", "other"))
+    toy.train(toy.task(), toy.config(task=first), tmp_path)
+    with pytest.raises(ConfigError, match=r"task\.decoder_of"):
+        toy.train(toy.task(), toy.config(task=second), tmp_path, resume=True)
+
+
 def test_changed_data_starts_anew_and_is_said(toy, tmp_path, capsys):
     toy.train(toy.task(), toy.config(), tmp_path)
     task = toy.task()
