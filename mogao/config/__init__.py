@@ -42,6 +42,7 @@ from mogao.config.model import (
     VisionConfig,
 )
 from mogao.config.run import (
+    AlignmentConfig,
     AutoencoderTask,
     DropoutConfig,
     FlowConfig,
@@ -50,9 +51,11 @@ from mogao.config.run import (
     OptimConfig,
     RunConfig,
     TaskConfig,
+    VisionTask,
 )
 
 __all__ = [
+    "AlignmentConfig",
     "AutoencoderConfig",
     "AutoencoderTask",
     "Branch",
@@ -88,6 +91,7 @@ __all__ = [
     "TransformerConfig",
     "VisibilityConfig",
     "VisionConfig",
+    "VisionTask",
     "WorldConfig",
     "load",
     "override",

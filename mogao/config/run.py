@@ -51,6 +51,21 @@ class LossConfig(Config):
     """Share of text-to-picture pairs whose end token is learned; other documents always do."""
 
 
+class AlignmentConfig(Config):
+    """Noisy tokens inside the transformer learn what the vision encoder sees at their place.
+
+    The vision encoder looks at the clean picture; only training has this part.
+    Source: arXiv 2410.06940 (REPA).
+    """
+
+    weight: Annotated[float, Field(ge=0)] = 0.5
+    """Factor on one minus the mean cosine similarity."""
+    layer: Count = 3
+    """Layers of the transformer below the aligned states."""
+    hidden: Count = 512
+    """Width of the projection between both spaces."""
+
+
 class JointTask(Config):
     """Train the transformer, connector and vision encoder on interleaved sequences."""
 
@@ -60,6 +75,12 @@ class JointTask(Config):
     """Model folder or built-in name to start from; its config replaces `model`."""
     autoencoder_from: str | None = None
     """Folder that holds a trained `vae/`; required where `init_from` is not given."""
+    vision_from: str | None = None
+    """Folder that holds a trained `vision/`, such as a vision run's; replaces the encoder of
+    `init_from`. None with a new model starts the encoder from nothing."""
+    freeze_vision: bool = False
+    """Keep the vision encoder as it is."""
+    alignment: AlignmentConfig | None = None
     dropout: DropoutConfig = DropoutConfig()
     flow: FlowConfig = FlowConfig()
     loss: LossConfig = LossConfig()
@@ -69,6 +90,12 @@ class JointTask(Config):
     attention: Literal["auto", "dense", "segments", "flex"] = "auto"
     latent_cache_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
     """Memory for latents kept by content hash; 0 encodes anew each time."""
+
+    @model_validator(mode="after")
+    def _fixed_target(self) -> JointTask:
+        if self.alignment is not None and not self.freeze_vision:
+            raise ValueError("alignment needs freeze_vision: its target must not move")
+        return self
 
 
 class AutoencoderTask(Config):
@@ -97,7 +124,20 @@ class AutoencoderTask(Config):
     Source: arXiv 2502.09509 (there with scales and quarter turns)."""
 
 
-TaskConfig = Annotated[JointTask | AutoencoderTask, Field(discriminator="kind")]
+class VisionTask(Config):
+    """Train the vision encoder to tell the words beside a picture, before joint training.
+
+    Source: arXiv 2411.03313 (SuperClass).
+    """
+
+    kind: Literal["vision"] = "vision"
+    model: ModelConfig = ModelConfig()
+    """Only the shape of `vision` and the vocabulary's size matter."""
+    batch_images: Count = 64
+    """Pictures of one micro-batch."""
+
+
+TaskConfig = Annotated[JointTask | AutoencoderTask | VisionTask, Field(discriminator="kind")]
 
 
 class OptimConfig(Config):

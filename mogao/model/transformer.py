@@ -7,7 +7,7 @@ they differ only in what `attend` does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,10 +66,12 @@ class ModelOutput:
     Attributes:
         logits: At the pack's `predict_index`, float32.
         velocity: At its NOISY tokens, float32.
+        tapped: States of the NOISY tokens behind the layer asked for; None where none was.
     """
 
     logits: Float32[Tensor, "predictions vocab"]
     velocity: Float32[Tensor, "noisy latent_dim"]
+    tapped: Float[Tensor, "noisy hidden"] | None = None
 
 
 class MogaoTransformer(nn.Module):
@@ -99,6 +101,7 @@ class MogaoTransformer(nn.Module):
         *,
         vit_features: Float[Tensor, "vit vision_dim"],
         backend: Backend = "auto",
+        tap: int | None = None,
     ) -> ModelOutput:
         """Return the predictions of a pack; the training forward.
 
@@ -107,20 +110,29 @@ class MogaoTransformer(nn.Module):
             flow: Corruption of its NOISY tokens.
             vit_features: Features of its VIT tokens, in packed order.
             backend: Attention back-end.
+            tap: Also return states behind this many layers, at least 1.
         """
         inputs = pack_inputs(batch, flow, vit_features=vit_features)
         attend = make_attention(
             self.rule, batch.table, batch.meta, backend=backend, dtype=self.compute_dtype
         )
-        hidden = torch.cat(self.hidden_states(inputs, attend))
+        states = list(self.layer_states(inputs, attend))
+        hidden = torch.cat(states[-1])
         noisy = (batch.meta.kind == TokenKind.NOISY).nonzero().flatten()
+        tapped = None if tap is None else torch.cat(states[tap - 1]).index_select(0, noisy)
         return ModelOutput(
             logits=self.logits(hidden.index_select(0, batch.predict_index)),
             velocity=self.velocity(hidden.index_select(0, noisy), inputs),
+            tapped=tapped,
         )
 
     def hidden_states(self, inputs: TokenInputs, attend: Attend) -> list[EitherBranch]:
         """Return the final hidden states of the text branch and of the visual branch."""
+        *_, last = self.layer_states(inputs, attend)
+        return last
+
+    def layer_states(self, inputs: TokenInputs, attend: Attend) -> Iterator[list[EitherBranch]]:
+        """Yield the states of the text branch and of the visual branch behind each layer."""
         sizes = [inputs.num_text_branch, len(inputs.gather) - inputs.num_text_branch]
         embedded_times = self.embedding.time(inputs.times)
         hidden = list(self._embed(inputs, embedded_times).split(sizes))
@@ -132,7 +144,7 @@ class MogaoTransformer(nn.Module):
                 for turn, groups in zip(rotations, inputs.time_rows, strict=True)
             ]
             hidden = block(hidden, sides, attend, layer=layer)
-        return hidden
+            yield hidden
 
     def logits(self, hidden: Hidden) -> Float32[Tensor, "tokens vocab"]:
         """Return next-token logits of final hidden states of text tokens."""

@@ -43,6 +43,7 @@ class PackedBatch:
         noisy_clean: Clean latent patches of the NOISY tokens: what the flow must reach.
         noisy_weights: Loss weights of the NOISY tokens.
         noisy_lengths: Tokens of each NOISY run; one flow time is drawn per run.
+        noisy_pixels: The RGB picture [3, height, width] of each NOISY run.
     """
 
     table: SegmentTable
@@ -59,6 +60,7 @@ class PackedBatch:
     noisy_clean: Float[Tensor, "noisy latent_dim"]
     noisy_weights: Float32[Tensor, " noisy"]
     noisy_lengths: tuple[int, ...]
+    noisy_pixels: tuple[UInt8[Tensor, "3 _ _"], ...]
 
     @property
     def num_tokens(self) -> int:
@@ -73,8 +75,11 @@ class PackedBatch:
             if isinstance(getattr(self, f.name), Tensor)
         }
         meta = TokenMeta(*(getattr(self.meta, f.name).to(device) for f in fields(self.meta)))
-        pixels = tuple(picture.to(device) for picture in self.vit_pixels)
-        return replace(self, meta=meta, vit_pixels=pixels, **moved)
+        vit, noisy = (
+            tuple(picture.to(device) for picture in pictures)
+            for pictures in (self.vit_pixels, self.noisy_pixels)
+        )
+        return replace(self, meta=meta, vit_pixels=vit, noisy_pixels=noisy, **moved)
 
 
 def pack(
@@ -121,6 +126,7 @@ def pack(
         noisy_clean=patches[TokenKind.NOISY],
         noisy_weights=_joined(layouts, "noisy_weights", np.float32),
         noisy_lengths=tuple(int(n) for n in table.length[table.kind == TokenKind.NOISY]),
+        noisy_pixels=tuple(_pixels(image) for image in by_kind[TokenKind.NOISY]),
     )
 
 

@@ -17,23 +17,29 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from mogao import loss as losses
-from mogao.config import DropoutConfig, JointTask, RunConfig
+from mogao.config import DropoutConfig, JointTask, RunConfig, reseeded
 from mogao.data.mixture import build_source
 from mogao.errors import ConfigError
 from mogao.flow import corrupt
 from mogao.model.hardware import compiler_available
-from mogao.model.vae import patchify
+from mogao.model.library import seeded
+from mogao.model.vae import patchify, pixels_to_tensor
 from mogao.packing.layout import Layout, lay_out
 from mogao.packing.pack import PackedBatch, Packer, pack
 from mogao.packing.spans import Drop, is_pair
 from mogao.sampling.codes import Parts
 from mogao.sequence import InterleavedSequence
 from mogao.tokenizer import Tokenizer
+from mogao.training.alignment import Alignment
 from mogao.training.feed import PackFeed
 from mogao.training.latents import LatentCache
 from mogao.training.parts import build_parts, export_parts
+from mogao.training.pictures import UNSEEN_SEED, draw_pictures
 from mogao.training.samples import SampleSheet
 from mogao.training.task import Metrics
+
+CENTRE_PICTURES = 256
+"""Pictures whose mean feature is the centre of the alignment's target."""
 
 COMPILE_FROM_STEPS = 300
 """Compiling takes a minute or two, so `auto` leaves shorter runs alone."""
@@ -48,12 +54,13 @@ class JointBatch:
 
 
 class JointModel(nn.Module):
-    """What joint training moves: the transformer and the vision encoder."""
+    """What joint training moves: transformer, vision encoder, projection of the alignment."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, alignment: Alignment | None) -> None:
         super().__init__()
         self.transformer = parts.transformer
         self.vision = parts.vision
+        self.alignment = alignment
 
     def features(
         self, pictures: tuple[UInt8[Tensor, "3 _ _"], ...]
@@ -81,7 +88,7 @@ class JointTraining:
         assert isinstance(config.task, JointTask)
         self.config, self.task, self.device = config, config.task, device
         self.parts, self.generation = build_parts(config, device=device, dtype=dtype)
-        self.module = JointModel(self.parts)
+        self.module = JointModel(self.parts, build_alignment(config, self.parts)).to(device)
         if should_compile(config, device):
             self.parts.transformer.compile_layers()
         self._latents = LatentCache(self._encode, max_bytes=self.task.latent_cache_bytes)
@@ -100,7 +107,9 @@ class JointTraining:
         return {
             name: heights.get(".".join(name.split(".")[-2:]), ())
             for name, parameter in self.module.named_parameters()
-            if parameter.ndim == 2 and (".blocks." in name or ".layers." in name)
+            if parameter.requires_grad
+            and parameter.ndim == 2
+            and (".blocks." in name or ".layers." in name)
         }
 
     def next_batch(self) -> JointBatch:
@@ -126,15 +135,21 @@ class JointTraining:
             flow,
             vit_features=self.module.features(packed.vit_pixels),
             backend=self.task.attention,
+            tap=self.task.alignment and self.task.alignment.layer,
         )
         text = losses.text_loss_sum(output.logits, packed.targets, packed.target_weights)
         error = losses.flow_loss_sum(output.velocity, flow.velocity, packed.noisy_weights)
         denominators = losses.normalisers(normalisers, self.task.loss)
         total = losses.joined_loss(text, error, self.task.loss, denominators=denominators)
-        return total, {
+        metrics = {
             "text": text.detach() / denominators["text"],
             "flow": error.detach() / denominators["flow"],
         }
+        if self.task.alignment is not None:
+            aligned = self._alignment_sum(packed, output.tapped) / denominators["flow"]
+            total = total + self.task.alignment.weight * aligned
+            metrics["alignment"] = aligned.detach()
+        return total, metrics
 
     def tokens(self, batch: JointBatch) -> dict[str, int]:
         """Return counts of tokens, of room left in the budget, documents and drawn pictures."""
@@ -171,6 +186,18 @@ class JointTraining:
         del weights
         export_parts(self.parts, self.generation, folder=folder)
 
+    def _alignment_sum(
+        self, batch: PackedBatch, states: Float[Tensor, "noisy hidden"] | None
+    ) -> Float32[Tensor, ""]:
+        """The alignment loss, summed over the weighted tokens of a pack."""
+        assert self.module.alignment is not None
+        assert states is not None
+        if not batch.noisy_pixels:
+            return states.sum().float()
+        with torch.no_grad():
+            features = self.module.features(batch.noisy_pixels)
+        return self.module.alignment.loss_sum(states, features, batch.noisy_weights)
+
     def _lay_out(self, number: int, sequence: InterleavedSequence) -> list[Layout]:
         rng = np.random.default_rng([self.config.seed, number])
         drop = draw_drop(self.task.dropout, sequence, rng=rng)
@@ -203,6 +230,19 @@ def should_compile(config: RunConfig, device: torch.device) -> bool:
         raise ConfigError("compile is on, but no compiler was found; install one or say off")
     pays = config.max_steps >= COMPILE_FROM_STEPS
     return config.compile == "on" or (config.compile == "auto" and available and pays)
+
+
+def build_alignment(config: RunConfig, parts: Parts) -> Alignment | None:
+    """Return the projection that a run asks for; its first weights depend on the seed only."""
+    assert isinstance(config.task, JointTask)
+    if config.task.alignment is None:
+        return None
+    unseen = build_source(reseeded(config.data, by=UNSEEN_SEED))
+    pictures = [pixels_to_tensor([p])[0] for p in draw_pictures(unseen, CENTRE_PICTURES)]
+    device = next(parts.vision.parameters()).device
+    with torch.no_grad(), seeded(config.seed):
+        centre = parts.vision([p.to(device) for p in pictures]).float().mean(dim=0)
+        return Alignment(config.task.alignment, parts.config, centre=centre)
 
 
 def to_unit_range(pixels: UInt8[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:

@@ -23,6 +23,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from mogao.errors import MogaoError
 from mogao.files import atomic_write
 
+QUIET = {
+    "gradient_norm", "learning_rate_scale", "tokens_per_second", "data_wait_share",
+    "padding_share", "skipped",
+}  # fmt: skip
+"""Columns of the table that the terminal does not show."""
+
 
 class MetricTable:
     """A CSV file with one row per logged step, `step` first; it grows columns as they come."""
@@ -196,8 +202,7 @@ class RunLog:
         elapsed = time.monotonic() - self._started
         by_steps = elapsed / max(step - self._first_step, 1) * (self._max_steps - step)
         left = by_steps if seconds_left is None else min(by_steps, seconds_left)
-        shown = ("loss", "text", "flow", "picture", "psnr", "samples_per_second")
-        values = [f"{name} {row[name]:.4g}" for name in shown if name in row]
+        values = [f"{name} {value:.4g}" for name, value in row.items() if name not in QUIET]
         return "  ".join([*values, f"left {_clock(left)}"])
 
     def _open_board(self, folder: Path, first_step: int) -> Any:

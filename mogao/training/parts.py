@@ -6,12 +6,14 @@ In: a `RunConfig`. Out: the networks and the tokenizer; afterwards the same with
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from mogao import config as configs
 from mogao.config import (
+    DataConfig,
     GenerationConfig,
     JointTask,
     ModelConfig,
@@ -56,11 +58,26 @@ def build_parts(
             "a joint run starts from a model or from a trained autoencoder: set task.init_from or "
             "task.autoencoder_from to a model folder, such as runs/autoencoder/model"
         )
+    if config.task.vision_from is not None:
+        parts = replace(parts, vision=_vision(config.task.vision_from, parts.config))
+    if config.task.freeze_vision:
+        parts.vision.requires_grad_(False)
     generation = config.task.generation or generation
     parts.transformer.to(device).compute_dtype = dtype
     parts.vision.to(device).compute_dtype = dtype
     parts.autoencoder.to(device=device, dtype=dtype).eval().requires_grad_(False)
     return parts, generation
+
+
+def _vision(folder: str, model: ModelConfig) -> VisionEncoder:
+    """The trained vision encoder of a folder; it must be of the model's shape."""
+    vision = VisionEncoder.load(Path(folder) / "vision")
+    if vision.config != model.vision:
+        raise ConfigError(
+            f"the vision encoder of {folder} has the shape {vision.config.model_dump()}, but the "
+            f"model expects {model.vision.model_dump()}"
+        )
+    return vision
 
 
 def load_model(name: str) -> tuple[Parts, GenerationConfig]:
@@ -83,14 +100,15 @@ def _make(config: RunConfig, folder: str) -> Parts:
     transformer = MogaoTransformer(model.transformer)
     initialise(transformer, generator=torch.Generator().manual_seed(config.seed))
     vision = VisionEncoder(model.vision, seed=config.seed)
-    tokenizer = Tokenizer.train(_texts(config), vocab_size=model.transformer.vocab_size)
+    texts = document_texts(config.data)
+    tokenizer = Tokenizer.train(texts, vocab_size=model.transformer.vocab_size)
     return Parts(model, transformer, autoencoder, vision, tokenizer)
 
 
-def _texts(config: RunConfig) -> Iterator[str]:
+def document_texts(data: DataConfig) -> Iterator[str]:
     """Texts for a new tokenizer: of all the world's recipes, or of the user's own records."""
-    if isinstance(config.data, RecordsConfig):
-        records = Records(config.data)
+    if isinstance(data, RecordsConfig):
+        records = Records(data)
         for _ in range(TOKENIZER_DOCUMENTS):
             if records.state_dict()["epoch"]:
                 return

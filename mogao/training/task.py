@@ -1,7 +1,7 @@
 """What the training loop asks of the thing that it trains.
 
 In: a `RunConfig`. Out: a `Task`, the only object through which the loop sees data, network and
-losses. Two tasks exist: `mogao.training.joint` and `mogao.training.autoencoder`.
+losses. Three tasks exist: `mogao.training.joint`, `.autoencoder` and `.vision`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from mogao.config import AutoencoderTask, RunConfig
+from mogao.config import AutoencoderTask, RunConfig, VisionTask
 
 Metrics = dict[str, Tensor]
 """Detached scalars by name; each is a contribution that sums to the step's global mean."""
@@ -116,6 +116,10 @@ def build_task(config: RunConfig, *, device: torch.device, dtype: torch.dtype) -
         from mogao.training.autoencoder import AutoencoderTraining
 
         return AutoencoderTraining(config, device=device, dtype=dtype)
+    if isinstance(config.task, VisionTask):
+        from mogao.training.vision import VisionTraining
+
+        return VisionTraining(config, device=device, dtype=dtype)
     from mogao.training.joint import JointTraining
 
     return JointTraining(config, device=device, dtype=dtype)

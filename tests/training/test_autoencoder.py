@@ -22,8 +22,9 @@ from mogao.config import (
 from mogao.errors import DataError
 from mogao.model.vae import Autoencoder
 from mogao.sequence import ImageSegment, InterleavedSequence, TextSegment
-from mogao.training.autoencoder import AutoencoderTraining, PictureFeed, draw_pictures, psnr
+from mogao.training.autoencoder import AutoencoderTraining, psnr
 from mogao.training.loop import train
+from mogao.training.pictures import PictureFeed, draw_pictures
 
 TINY = ModelConfig(
     autoencoder=AutoencoderConfig(

@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from mogao import config as configs
 from mogao.config import AutoencoderConfig, DropoutConfig, RunConfig
 from mogao.errors import ConfigError
+from mogao.flow import corrupt
 from mogao.model.hardware import compiler_available
+from mogao.model.transformer import pack_inputs
 from mogao.model.vae import Autoencoder
 from mogao.packing.spans import Drop
 from mogao.pipeline import Mogao, load_tokenizer
@@ -312,3 +315,71 @@ def test_metrics_name_both_losses(setting, tmp_path):
         0.25 * float(row["text"]) + float(row["flow"]), rel=1e-3
     )
     assert 0 <= float(row["padding_share"]) < 1
+
+
+ALIGNED: dict[str, Any] = {"freeze_vision": True, "alignment": {"layer": 1, "hidden": 8}}
+
+
+def test_alignment_needs_a_target_that_stays(setting):
+    with pytest.raises(ConfigError, match="freeze_vision"):
+        make_config(setting, task={"alignment": {}})
+    config = make_config(setting, task=ALIGNED | {"alignment": {"layer": 3}})
+    with pytest.raises(ConfigError, match=r"alignment\.layer is 3"):
+        make_task(config)
+
+
+def test_every_noisy_token_is_aligned_with_its_own_place(setting):
+    task = make_task(make_config(setting, task=ALIGNED))
+    packed = task.next_batch().pack
+    assert len(packed.noisy_pixels) == len(packed.noisy_lengths) > 1
+    latents = torch.cat([task._encode(pixels[None])[0] for pixels in packed.noisy_pixels])
+    torch.testing.assert_close(latents, packed.noisy_clean)
+    features = task.module.features(packed.noisy_pixels)
+    assert len(features) == len(packed.noisy_clean)
+    alignment = task.module.alignment
+    alignment.narrow.bias.data.copy_(torch.arange(16.0))
+    alignment.narrow.weight.data.zero_()
+    states = torch.randn(len(features), 32)
+    away = features.detach() - alignment.centre
+    toward = torch.nn.functional.cosine_similarity(away, torch.arange(16.0).expand_as(away))
+    weights = torch.rand(len(features))
+    found = alignment.loss_sum(states, features, weights)
+    torch.testing.assert_close(found.detach(), ((1 - toward) * weights).sum())
+
+
+def test_the_tap_of_the_last_layer_is_what_velocities_are_read_from(setting):
+    task = make_task(make_config(setting))
+    with torch.no_grad():
+        task.module.transformer.velocity_head.projection.weight.normal_()
+    packed = task.next_batch().pack
+    flow = corrupt(packed.noisy_clean, packed.noisy_lengths, task.task.flow,
+                   generator=torch.Generator().manual_seed(0))  # fmt: skip
+    features = task.module.features(packed.vit_pixels)
+    transformer = task.module.transformer
+    last = transformer(packed, flow, vit_features=features, tap=2)
+    first = transformer(packed, flow, vit_features=features, tap=1)
+    inputs = pack_inputs(packed, flow, vit_features=features)
+    torch.testing.assert_close(transformer.velocity(last.tapped, inputs), last.velocity)
+    assert not torch.allclose(first.tapped, last.tapped)
+    assert torch.equal(first.velocity, last.velocity)
+    assert transformer(packed, flow, vit_features=features).tapped is None
+
+
+def test_alignment_joins_the_loss_and_stays_behind(setting, tmp_path):
+    config = make_config(setting, task=ALIGNED, max_steps=60)
+    state = RunState(make_task(config), config)
+    before = weights_of(state.task)
+    results = [train_step(state, config) for _ in range(60)]
+    metrics = results[0].metrics
+    expected = 0.25 * metrics["text"] + metrics["flow"] + 0.5 * metrics["alignment"]
+    assert results[0].loss == pytest.approx(float(expected), rel=1e-5)
+    first, last = (
+        sum(float(r.metrics["alignment"]) for r in part) for part in (results[:5], results[-5:])
+    )
+    assert last < 0.8 * first
+    after = weights_of(state.task)
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[0] for name in moved} == {"transformer", "alignment"}
+    state.task.export(tmp_path / "model", {})
+    files = list((tmp_path / "model").rglob("*.safetensors"))
+    assert not any("alignment" in name for path in files for name in load_file(path))
