@@ -11,17 +11,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from mogao.config import IlRopeConfig, ImageSamplingConfig, InputTime, LowRankAdaLN, RoutingConfig
+from mogao.config import (
+    KEEP_ALL,
+    PRESETS,
+    Drop,
+    IlRopeConfig,
+    ImageSamplingConfig,
+    InputTime,
+    LowRankAdaLN,
+    RoutingConfig,
+)
 from mogao.flow import FlowInputs
 from mogao.model.transformer import ModelOutput
 from mogao.packing.layout import Layout, TokenKind, lay_out
 from mogao.packing.pack import PackedBatch, pack
 from mogao.packing.positions import image_positions
-from mogao.packing.spans import KEEP_ALL, Drop
+from mogao.packing.spans import Span, keep
 from mogao.pipeline import Mogao
 from mogao.sampling.context import Context, read
 from mogao.sampling.groups import DenoiseGroup, Run
-from mogao.sampling.guidance import GuidedVelocity, branches_of, resolve
 from mogao.sampling.session import Session
 from mogao.sequence import ImageSegment, InterleavedSequence, Segment, TextSegment
 from tests.tiny import picture, tiny_generation, tiny_model
@@ -31,14 +39,18 @@ GRID = (2, 3)
 SIZE = (32, 48)
 T = 0.7
 
-# Every branch of the mogao table, and the drops that only training uses.
-DROPS = {
-    "full": KEEP_ALL,
-    "pictures": Drop(text=True),
-    "none": Drop(text=True, images=True),
+# Every branch of every preset, and the drops that only training uses.
+PRESET_DROPS = {
+    name if preset == "mogao" else f"{preset}: {name}": drop
+    for preset in ("mogao", "bagel", "text_only")
+    for name, drop in PRESETS[preset].drops.items()
+}
+DROPS = PRESET_DROPS | {
     "text only": Drop(images=True),
     "no vit": Drop(vit=True),
     "no clean": Drop(clean=True),
+    "tagged": Drop(tags=("aside",)),
+    "tagged, moved up": Drop(tags=("aside",), keep_positions=False),
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "nano": {},
@@ -79,8 +91,8 @@ def conversation() -> list[Segment]:
     return [
         ImageSegment(picture(1), role="user"),
         TextSegment("make it red", role="user"),
-        TextSegment("sure", role="model", loss=False),
-        ImageSegment(picture(2, height=16, width=32), role="model", loss=False),
+        TextSegment("sure", role="model", loss=False, tags=("aside",)),
+        ImageSegment(picture(2, height=16, width=32), role="model", loss=False, tags=("aside",)),
         TextSegment("now blue", role="user"),
     ]
 
@@ -139,12 +151,19 @@ def cached_velocities(model: Mogao, segments: Sequence[Segment], drops: list[Dro
     runner, spans = session._runner, session._transcript.spans
     index = session._transcript.index
     contexts = [Context(runner, drop=drop) for drop in drops]
-    kept = [[s for s in spans if drop.keeps(s, drawn=index)] for drop in drops]
+    kept = [keep(spans, drop, drawn=index) for drop in drops]
     read(list(zip(contexts, kept, strict=True)), session._codes, runner=runner)
-    positions = image_positions(time, GRID, model.config.transformer.positions)
-    run = Run(TokenKind.NOISY, torch.from_numpy(positions), noise(), T)
-    group = DenoiseGroup([context.cache for context in contexts], run.length, runner.rule)
-    return runner.velocity(group, [run] * len(drops))
+    moves = [part[-1].time + 1 - time for part in kept]
+    assert all(not move or not drop.keep_positions for move, drop in zip(moves, drops, strict=True))
+    runs = [Run(TokenKind.NOISY, positions_behind(model, part), noise(), T) for part in kept]
+    group = DenoiseGroup([context.cache for context in contexts], runs[0].length, runner.rule)
+    return runner.velocity(group, runs)
+
+
+def positions_behind(model: Mogao, spans: Sequence[Span]) -> Tensor:
+    """Positions of a picture whose open token is the last of some spans."""
+    form = model.config.transformer.positions
+    return torch.from_numpy(image_positions(spans[-1].time + 1, GRID, form))
 
 
 def relative(got: Tensor, expected: Tensor) -> float:
@@ -227,14 +246,14 @@ def test_cached_equals_full_behind_a_drawn_picture(model: Mogao) -> None:
     assert relative(velocity, output.velocity) < CACHED
 
 
-@pytest.mark.parametrize("name", ["full", "pictures", "none", "text only"])
+@pytest.mark.parametrize("name", [*PRESET_DROPS, "text only", "tagged", "tagged, moved up"])
 @pytest.mark.parametrize("segments", [conversation(), document()], ids=["conversation", "document"])
 def test_dropped_branches_match_training_dropout(
     model: Mogao, name: str, segments: list[Segment]
 ) -> None:
-    session, time = opened(model, segments)
+    session, _ = opened(model, segments)
     spans, index = session._transcript.spans, session._transcript.index
-    kept = [span for span in spans if DROPS[name].keeps(span, drawn=index)]
+    kept = keep(spans, DROPS[name], drawn=index)
     (layout,) = branch_layouts(model, segments, DROPS[name])
     is_text = np.repeat(layout.table.kind == TokenKind.TEXT, layout.table.length)
     ids = [i for span in kept for i in span.ids]
@@ -242,7 +261,7 @@ def test_dropped_branches_match_training_dropout(
     assert layout.ids.tolist() == ids
     assert layout.positions[is_text, 0].tolist() == times
     is_noisy = np.repeat(layout.table.kind == TokenKind.NOISY, layout.table.length)
-    expected = image_positions(time, GRID, model.config.transformer.positions)
+    expected = positions_behind(model, kept)
     assert layout.positions[is_noisy].tolist() == expected.tolist()
 
 
@@ -250,7 +269,7 @@ def test_dropping_everything_leaves_begin_and_open(model: Mogao) -> None:
     session, _ = opened(model, document())
     transcript, tokenizer = session._transcript, model.parts.tokenizer
     drop = DROPS["none"]
-    kept = [s for s in transcript.spans if drop.keeps(s, drawn=transcript.index)]
+    kept = keep(transcript.spans, drop, drawn=transcript.index)
     assert [s.ids for s in kept] == [(tokenizer.begin,), (tokenizer.image_open,)]
     assert kept[1].time == transcript.spans[-1].time > 1
 
@@ -321,21 +340,9 @@ def test_future_is_invisible(model: Mogao) -> None:
 
 @torch.inference_mode()
 def guided(model: Mogao, config: ImageSamplingConfig, *, t: float = T) -> tuple[Tensor, int]:
-    session, time = opened(model, conversation())
-    transcript, runner = session._transcript, session._runner
-    branches = resolve(branches_of(config), transcript.spans, drawn=transcript.index)
-    contexts = [(Context(runner, drop=branch.drop), spans) for branch, spans in branches]
-    read(contexts, session._codes, runner=runner)
-    positions = image_positions(time, GRID, model.config.transformer.positions)
-    velocity = GuidedVelocity(
-        runner,
-        [
-            (branch, context.cache)
-            for (branch, _), (context, _) in zip(branches, contexts, strict=True)
-        ],
-        positions=torch.from_numpy(positions),
-        config=config,
-    )
+    """The guided velocity behind the conversation, and its evaluations."""
+    session, _ = opened(model, conversation())
+    velocity, _ = session._guided_velocity(config, GRID, drawn=session._transcript.index)
     return velocity(noise(), t), velocity.evaluations
 
 
@@ -346,6 +353,57 @@ def test_two_scales_follow_the_formula(model: Mogao) -> None:
     got, evaluations = guided(model, ImageSamplingConfig())
     expected = none + 1.5 * (pictures - none) + 7.5 * (full - pictures)
     assert evaluations == 3
+    assert relative(got, expected) < CACHED
+
+
+def cut(velocity: Tensor, full: Tensor, *, dim: int | None = None) -> Tensor:
+    norms = [v.norm() if dim is None else v.norm(dim=dim, keepdim=True) for v in (full, velocity)]
+    return velocity * (norms[0] / norms[1]).clamp(max=1)
+
+
+def test_bagel_is_nested_and_cut_to_the_full_velocity(model: Mogao) -> None:
+    names = ("bagel: full", "bagel: no_last_text", "bagel: no_images")
+    full, no_text, no_images = cached_velocities(model, conversation(), [DROPS[n] for n in names])
+    inner = no_text + 3.0 * (full - no_text)
+    scales = {"text_guidance_scale": 3.0, "image_guidance_scale": 2.5}
+    got, evaluations = guided(model, ImageSamplingConfig(guidance="bagel", **scales))
+    assert evaluations == 3
+    assert relative(got, cut(no_images + 2.5 * (inner - no_images), full)) < CACHED
+    got, _ = guided(model, ImageSamplingConfig(guidance="bagel_edit", **scales))
+    inner = cut(inner, full, dim=-1)
+    assert relative(got, no_images + 2.5 * (inner - no_images)) < CACHED
+
+
+def test_text_only_is_plain_guidance_that_keeps_the_pictures(model: Mogao) -> None:
+    drops = [KEEP_ALL, DROPS["text_only: no_text"]]
+    full, no_text = cached_velocities(model, conversation(), drops)
+    config = ImageSamplingConfig(guidance="text_only", text_guidance_scale=3.0)
+    got, evaluations = guided(model, config)
+    assert evaluations == 2
+    assert relative(got, no_text + 3.0 * (full - no_text)) < CACHED
+
+
+def test_a_table_of_ones_own_by_tags(model: Mogao) -> None:
+    full, rest = cached_velocities(model, conversation(), [KEEP_ALL, DROPS["tagged"]])
+    rows = [
+        {"name": "full", "coefficient": [[0.5, 1.0], [0.9, 3.0]]},
+        {"name": "rest", "drop": {"tags": ["aside"]}, "coefficient": [[0.5, 0.0], [0.9, -2.0]]},
+    ]
+    config = ImageSamplingConfig.model_validate({"guidance": "table", "branches": rows})
+    got, evaluations = guided(model, config)
+    assert evaluations == 2
+    assert relative(got, 2.0 * full - rest) < CACHED
+    got, evaluations = guided(model, config, t=0.4)
+    assert evaluations == 1  # its coefficient is zero there
+
+
+def test_scales_may_depend_on_the_time(model: Mogao) -> None:
+    curve = {"text_guidance_scale": ((0.6, 2.0), (0.8, 6.0)), "image_guidance_scale": 1.0}
+    got, evaluations = guided(model, ImageSamplingConfig(**curve))
+    expected, _ = guided(
+        model, ImageSamplingConfig(text_guidance_scale=4.0, image_guidance_scale=1.0)
+    )
+    assert evaluations == 2  # at image scale 1 the empty context counts for nothing
     assert relative(got, expected) < CACHED
 
 

@@ -24,6 +24,16 @@ from mogao.config.generation import (
     LimitsConfig,
     TextSamplingConfig,
 )
+from mogao.config.guidance import (
+    KEEP_ALL,
+    PRESETS,
+    BranchConfig,
+    Curve,
+    Drop,
+    DropoutConfig,
+    Preset,
+    value_at,
+)
 from mogao.config.model import (
     AutoencoderConfig,
     IlRopeConfig,
@@ -44,7 +54,6 @@ from mogao.config.model import (
 from mogao.config.run import (
     AlignmentConfig,
     AutoencoderTask,
-    DropoutConfig,
     FlowConfig,
     JointTask,
     LossConfig,
@@ -55,13 +64,18 @@ from mogao.config.run import (
 )
 
 __all__ = [
+    "KEEP_ALL",
+    "PRESETS",
     "AlignmentConfig",
     "AutoencoderConfig",
     "AutoencoderTask",
     "Branch",
+    "BranchConfig",
     "Config",
     "Count",
+    "Curve",
     "DataConfig",
+    "Drop",
     "DropoutConfig",
     "FlowConfig",
     "GenerationConfig",
@@ -80,6 +94,7 @@ __all__ = [
     "OneDConfig",
     "OptimConfig",
     "PositionsConfig",
+    "Preset",
     "Probability",
     "RecordsConfig",
     "RoutingConfig",
@@ -98,4 +113,5 @@ __all__ = [
     "parse",
     "reseeded",
     "save",
+    "value_at",
 ]

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mogao.config.base import Config, Count, Probability
+from mogao.config.guidance import (
+    PRESETS,
+    BranchConfig,
+    Curve,
+    GuidanceName,
+    Preset,
+    Renorm,
+    RenormOf,
+    knots_of,
+    value_at,
+)
 
 
 class TextSamplingConfig(Config):
@@ -28,16 +39,48 @@ class ImageSamplingConfig(Config):
     num_steps: Annotated[int, Field(ge=1, le=1000)] = 24
     """Intervals of the schedule."""
     shift: Annotated[float, Field(gt=0.0)] = 1.0
-    guidance: Literal["mogao", "off"] = "mogao"
-    """Table of branches; `off` draws from the full context alone."""
-    text_guidance_scale: Annotated[float, Field(ge=0.0)] = 7.5
-    image_guidance_scale: Annotated[float, Field(ge=0.0)] = 1.5
-    guidance_interval: tuple[Probability, Probability] = (0.0, 1.0)
+    guidance: GuidanceName = "mogao"
+    """A preset, or `table` for `branches`; `off` draws from the full context alone."""
+    branches: tuple[BranchConfig, ...] = ()
+    """The branches of `table`, the full context first; coefficients sum to one at every t."""
+    text_guidance_scale: Curve | None = None
+    """None takes that of the preset; so do the next four."""
+    image_guidance_scale: Curve | None = None
+    guidance_interval: tuple[Probability, Probability] | None = None
     """(low, high] in shifted t where guidance acts."""
-    renorm: Literal["none", "global"] = "none"
+    renorm: Renorm | None = None
+    """`global` never lets a guided velocity be longer than the full one, over the whole picture;
+    `token` the same per token."""
+    renorm_of: RenormOf | None = None
+    """Whether the final velocity is cut, or the text-guided one before pictures are mixed in."""
     height: Annotated[int, Field(ge=16)] = 128
     """Pixels; used when neither the caller nor an earlier picture gives a size."""
     width: Annotated[int, Field(ge=16)] = 128
+
+    @property
+    def preset(self) -> Preset:
+        """The table of branches, with the settings of this config put in; `table` has no drops."""
+        chosen = PRESETS.get(self.guidance, Preset(drops={}))
+        own = {
+            "interval": self.guidance_interval,
+            "renorm": self.renorm,
+            "renorm_of": self.renorm_of,
+        }
+        given = {name: value for name, value in own.items() if value is not None}
+        return chosen.model_copy(update=given)
+
+    @model_validator(mode="after")
+    def _table(self) -> ImageSamplingConfig:
+        if (self.guidance == "table") != bool(self.branches):
+            raise ValueError("branches and guidance: table come together")
+        curves = [branch.coefficient for branch in self.branches]
+        for t in knots_of(*curves) if curves else []:
+            total = sum(value_at(curve, t) for curve in curves)
+            if abs(total - 1) > 1e-6:
+                raise ValueError(f"coefficients sum to {total:g} at t = {t:g}; they must sum to 1")
+        if self.branches and self.preset.renorm_of == "text":
+            raise ValueError("renorm_of: text needs a preset; a table has no text-guided velocity")
+        return self
 
 
 class LimitsConfig(Config):

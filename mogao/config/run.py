@@ -9,28 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from mogao.config.base import Config, Count, Probability
 from mogao.config.data import DataConfig, WorldConfig
 from mogao.config.generation import GenerationConfig
+from mogao.config.guidance import DropoutConfig
 from mogao.config.model import ModelConfig
-
-
-class DropoutConfig(Config):
-    """Condition dropout: a dropped context equals a guidance branch at sampling (invariant 6)."""
-
-    text: Probability = 0.10
-    """Drop all text: the branch that sees earlier pictures only."""
-    images: Probability = 0.0
-    """Drop all earlier pictures."""
-    none: Probability = 0.05
-    """Drop everything: each picture becomes its own document [begin?, open, NOISY]."""
-    vit: Probability = 0.10
-    """Extra: drop the VIT copies alone."""
-    clean: Probability = 0.05
-    """Extra: drop the CLEAN copies alone."""
-
-    @model_validator(mode="after")
-    def _sum(self) -> DropoutConfig:
-        if self.text + self.images + self.none > 1:
-            raise ValueError("text + images + none must not exceed 1")
-        return self
 
 
 class FlowConfig(Config):

@@ -14,10 +14,10 @@ from enum import IntEnum
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from mogao.config import TransformerConfig
+from mogao.config import KEEP_ALL, Drop, TransformerConfig
 from mogao.errors import DataError
 from mogao.packing.positions import Positions, image_positions, text_positions
-from mogao.packing.spans import KEEP_ALL, Drop, Origin, Span, Vocabulary, spans_of
+from mogao.packing.spans import Origin, Span, Vocabulary, keep, spans_of
 from mogao.sequence import ImageSegment, InterleavedSequence
 
 
@@ -91,21 +91,22 @@ def lay_out(
 ) -> list[Layout]:
     """Lay out a document for training; an empty list means that nothing in it carries loss.
 
-    Without `drop.images` the document stays one document. With it, each learned picture becomes
-    its own document [begin, text before it unless dropped, open, NOISY]; positions are kept, so
+    Where all pictures may see one another's reduced context, the document stays one document.
+    Where what is left out depends on the picture (`images`, `last_text`, `tags`), each learned
+    picture becomes its own document, such as [begin, text before it, open, NOISY]; either way
     every result is exactly a guidance branch of sampling. Text of a reduced context has no loss.
 
     Raises:
         DataError: A picture does not fit the token grid.
     """
     spans = spans_of(sequence, vocabulary, config, token_pixels=token_pixels, end_loss=end_loss)
-    if not drop.images:
-        kept = [span for span in spans if drop.keeps(span, drawn=-1)]
+    if not (drop.images or drop.last_text or drop.tags):
+        kept = keep(spans, drop, drawn=-1)
         return _nonempty([_Builder(config, drop).build(kept, text_loss=not drop.text)])
     layouts = []
     for index, span in enumerate(spans):
         if span.origin is Origin.PICTURE and span.weight > 0:
-            before = [s for s in spans[: index + 1] if drop.keeps(s, drawn=span.segment)]
+            before = keep(spans[: index + 1], drop, drawn=span.segment)
             layouts.append(_Builder(config, drop).build(before, text_loss=False))
     return _nonempty(layouts)
 

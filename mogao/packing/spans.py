@@ -8,12 +8,12 @@ tokens. What a context leaves out (`Drop`) selects among spans; their times neve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby
 from typing import Protocol, runtime_checkable
 
-from mogao.config import TransformerConfig
+from mogao.config import Drop, TransformerConfig
 from mogao.errors import DataError
 from mogao.packing.positions import image_advance
 from mogao.sequence import ImageSegment, InterleavedSequence, Role, Segment, TextSegment
@@ -59,6 +59,7 @@ class Span:
         image: The picture of a PICTURE span.
         grid: (rows, cols) of a picture in tokens.
         weight: Loss weight of these tokens as targets (text) or of the NOISY tokens; 0 = no loss.
+        tags: Those of its segment.
     """
 
     origin: Origin
@@ -68,38 +69,49 @@ class Span:
     image: ImageSegment | None = None
     grid: tuple[int, int] = (0, 0)
     weight: float = 0.0
+    tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """What a context leaves out; the same value describes a guidance branch and its training.
+def keep(spans: Sequence[Span], drop: Drop, *, drawn: int) -> list[Span]:
+    """Return the spans that a context keeps when the picture of segment `drawn` is drawn.
 
-    Attributes:
-        text: Leave out all text and role markers.
-        images: Leave out every other picture with its open and close tokens.
-        vit: Leave out the VIT copies only.
-        clean: Leave out the CLEAN copies only.
+    The begin token and the drawn picture with its open token always stay; a role token goes with
+    the text, also where the drawn picture opens its turn. Without `drop.keep_positions` what stays
+    moves up to where it would be had the rest never been said.
+
+    Args:
+        spans: A document, whole or up to the open token of the drawn picture.
+        drop: What is left out.
+        drawn: -1 where no picture is singled out; `drop.images` then leaves out all of them.
     """
-
-    text: bool = False
-    images: bool = False
-    vit: bool = False
-    clean: bool = False
-
-    def keeps(self, span: Span, *, drawn: int) -> bool:
-        """Return whether a span stays in the context of the picture of segment `drawn`.
-
-        The begin token and the open token of the drawn picture always stay; a role token goes
-        with the text, also where the drawn picture opens its turn.
-        """
-        if span.origin is Origin.BEGIN:
-            return True
-        if span.origin in (Origin.TEXT, Origin.MARKER):
-            return not self.text
-        return span.segment == drawn or not self.images
+    last = _last_text(spans, drawn) if drop.last_text else None
+    kept, gone = [], 0
+    for span, following in zip(spans, [*spans[1:], None], strict=True):
+        if _keeps(drop, span, drawn=drawn, last_text=last):
+            kept.append(replace(span, time=span.time - gone) if gone else span)
+        elif following is not None and not drop.keep_positions:
+            gone += following.time - span.time
+    return kept
 
 
-KEEP_ALL = Drop()
+def _keeps(drop: Drop, span: Span, *, drawn: int, last_text: int | None) -> bool:
+    if span.origin is Origin.BEGIN:
+        return True
+    if span.origin is Origin.MARKER:
+        return not drop.text and (last_text is None or span.segment < last_text)
+    if span.segment == drawn:
+        return True
+    if not set(drop.tags).isdisjoint(span.tags):
+        return False
+    if span.origin is Origin.TEXT:
+        return not drop.text and span.segment != last_text
+    return not drop.images
+
+
+def _last_text(spans: Sequence[Span], drawn: int) -> int | None:
+    """Segment of the last text before a picture."""
+    before = [s.segment for s in spans if s.origin is Origin.TEXT and not 0 <= drawn < s.segment]
+    return max(before, default=None)
 
 
 def is_pair(sequence: InterleavedSequence) -> bool:
@@ -176,7 +188,9 @@ class SpanWriter:
         if isinstance(segment, TextSegment):
             ids = tuple(self.vocabulary.encode(segment.text))
             weight = segment.weight if segment.has_loss else 0.0
-            return [self._text(Origin.TEXT, ids, segment=index, weight=weight)] if ids else []
+            if not ids:
+                return []
+            return [self._text(Origin.TEXT, ids, segment=index, weight=weight, tags=segment.tags)]
         return [self.open(segment, index=index), *self.picture(segment, index=index)]
 
     def text_ids(self, ids: Sequence[int], *, index: int) -> Span:
@@ -186,7 +200,8 @@ class SpanWriter:
     def open(self, image: ImageSegment, *, index: int) -> Span:
         """Return the token that opens a picture; the text before it learns to predict it."""
         weight = image.weight if image.has_loss else 0.0
-        return self._text(Origin.OPEN, (self.vocabulary.image_open,), segment=index, weight=weight)
+        ids = (self.vocabulary.image_open,)
+        return self._text(Origin.OPEN, ids, segment=index, weight=weight, tags=image.tags)
 
     def picture(self, image: ImageSegment, *, index: int) -> list[Span]:
         """Return the picture itself and the close token, which is never predicted."""
@@ -198,10 +213,11 @@ class SpanWriter:
             image=image,
             grid=grid,
             weight=image.weight if image.has_loss else 0.0,
+            tags=image.tags,
         )
         self.time += image_advance(grid, self.config.positions, self.config.layout)
-        close = self._text(Origin.CLOSE, (self.vocabulary.image_close,), segment=index)
-        return [span, close]
+        ids = (self.vocabulary.image_close,)
+        return [span, self._text(Origin.CLOSE, ids, segment=index, tags=image.tags)]
 
     def grid(self, image: ImageSegment) -> tuple[int, int]:
         """Return (rows, cols) of a picture in tokens."""
@@ -214,8 +230,14 @@ class SpanWriter:
         return height // self.token_pixels, width // self.token_pixels
 
     def _text(
-        self, origin: Origin, ids: tuple[int, ...], *, segment: int, weight: float = 0.0
+        self,
+        origin: Origin,
+        ids: tuple[int, ...],
+        *,
+        segment: int,
+        weight: float = 0.0,
+        tags: tuple[str, ...] = (),
     ) -> Span:
-        span = Span(origin, segment, self.time, ids, weight=weight)
+        span = Span(origin, segment, self.time, ids, weight=weight, tags=tags)
         self.time += len(ids)
         return span

@@ -15,10 +15,11 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from mogao.config import Drop
 from mogao.model.block import Hidden
 from mogao.packing.layout import TokenKind
 from mogao.packing.positions import Positions, image_positions, text_positions
-from mogao.packing.spans import Drop, Origin, Span
+from mogao.packing.spans import Origin, Span
 from mogao.sampling.cache import KVCache
 from mogao.sampling.groups import CommitGroup, Run
 from mogao.sampling.runner import Runner

@@ -1,26 +1,30 @@
 """Guidance: named branches with coefficients that sum to one, and the velocity they give.
 
-In: scales, and the spans of the document. Out: branches, each a real shorter token sequence with
-the position ids of the whole, and one velocity field for the sampler. Training-time condition
-dropout leaves out the same spans by the same `Drop`.
+In: a sampling config, and the spans of the document. Out: branches, each a real, possibly shorter
+token sequence, and one velocity field for the sampler. Training-time condition dropout leaves out
+the same spans by the same `Drop`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from mogao.config import ImageSamplingConfig
+from mogao.config import Curve, Drop, ImageSamplingConfig, Preset, value_at
 from mogao.packing.layout import TokenKind
-from mogao.packing.spans import KEEP_ALL, Drop, Span
+from mogao.packing.spans import Span, keep
 from mogao.sampling.cache import KVCache
 from mogao.sampling.groups import DenoiseGroup, Run
 from mogao.sampling.image import Latents
 from mogao.sampling.runner import Runner
+
+Coefficient = Callable[[float], float]
+Caches = Callable[[Sequence[int]], Sequence[KVCache]]
+"""Gives the caches of some branches, by their numbers, filled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,63 +34,127 @@ class Branch:
     Attributes:
         name: For traces and messages.
         drop: What its context leaves out.
-        coefficient: Factor on its velocity.
+        coefficient: Factor on its velocity, a function of t; those of all branches sum to one.
+        text: Its part in the text-guided velocity, likewise.
     """
 
     name: str
     drop: Drop
-    coefficient: float
+    coefficient: Coefficient
+    text: Coefficient
 
 
-def branches_of(config: ImageSamplingConfig) -> tuple[Branch, ...]:
-    """Return the branches that a config asks for; the full one first.
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """A table of branches, the full one first, and what is made of their velocities.
 
-    `mogao` is v(none) + image_scale (v(pictures) - v(none)) + text_scale (v(full) - v(pictures)).
-
-    Source: arXiv 2505.05472, multi-modal guidance (7.5 and 1.5), after arXiv 2211.09800, eq. 3.
+    Attributes:
+        branches: The terms.
+        factor: Of the text-guided velocity in the result, a function of t.
+        preset: Interval and renorm.
     """
-    if config.guidance == "off":
-        return (Branch("full", KEEP_ALL, 1.0),)
-    text, image = config.text_guidance_scale, config.image_guidance_scale
-    return (
-        Branch("full", KEEP_ALL, text),
-        Branch("pictures", Drop(text=True), image - text),
-        Branch("none", Drop(text=True, images=True), 1.0 - image),
+
+    branches: tuple[Branch, ...]
+    factor: Coefficient
+    preset: Preset
+
+    def coefficients(self, t: float) -> list[float]:
+        """Return the factor of each branch; outside the interval the full one stands alone."""
+        if not self._acts(t):
+            return [1.0] + [0.0] * (len(self.branches) - 1)
+        return [branch.coefficient(t) for branch in self.branches]
+
+    def needed(self, t: float) -> list[int]:
+        """Return the branches whose velocity counts at a flow time; others cost nothing."""
+        coefficients = self.coefficients(t)
+        is_cut = self.preset.renorm != "none" and coefficients.count(0) < len(coefficients) - 1
+        return [i for i, c in enumerate(coefficients) if c or (is_cut and self._is_read(i, t))]
+
+    def combine(self, velocities: Mapping[int, Latents], t: float) -> Latents:
+        """Return the guided velocity from those of the needed branches."""
+        coefficients = self.coefficients(t)
+        if len(velocities) == 1:
+            ((number, velocity),) = velocities.items()
+            return velocity * coefficients[number]
+        if self.preset.renorm == "none":
+            return _weighted(velocities, coefficients)
+        full = velocities[0]
+        if self.preset.renorm_of == "final":
+            return _shorten(_weighted(velocities, coefficients), full, self.preset)
+        shares, factor = [branch.text(t) for branch in self.branches], self.factor(t)
+        guided = _shorten(_weighted(velocities, shares), full, self.preset)
+        rest = [c - factor * share for c, share in zip(coefficients, shares, strict=True)]
+        return factor * guided + _weighted(velocities, rest)
+
+    def _acts(self, t: float) -> bool:
+        low, high = self.preset.interval
+        return low < t <= high
+
+    def _is_read(self, number: int, t: float) -> bool:
+        """Whether a renorm needs a branch although its coefficient is zero."""
+        is_share = self.preset.renorm_of == "text" and bool(self.branches[number].text(t))
+        return number == 0 or is_share
+
+
+def guidance_of(config: ImageSamplingConfig) -> Guidance:
+    """Return the table of branches that a config asks for."""
+    preset = config.preset
+    if config.guidance == "table":
+        branches = tuple(
+            Branch(row.name, row.drop, _curve(row.coefficient), _constant(0.0))
+            for row in config.branches
+        )
+        return Guidance(branches, _constant(0.0), preset)
+    text = _curve(_given(config.text_guidance_scale, preset.text_scale))
+    image = _curve(_given(config.image_guidance_scale, preset.image_scale))
+    if len(preset.drops) < 3:
+        image = _constant(1.0)
+
+    # The text-guided velocity is m + inner (f - m), the result b + image (u - b); see `Preset`.
+    def inner(t: float) -> float:
+        return text(t) if preset.nested else text(t) / (image(t) or 1.0)
+
+    def total(t: float) -> float:
+        return text(t) * image(t) if preset.nested else text(t)
+
+    shares: list[Coefficient] = [inner, lambda t: 1 - inner(t), _constant(0.0)]
+    totals: list[Coefficient] = [total, lambda t: image(t) - total(t), lambda t: 1 - image(t)]
+    if len(preset.drops) == 1:
+        shares = totals = [_constant(1.0)]
+    branches = tuple(
+        Branch(name, drop, coefficient, share)
+        for (name, drop), coefficient, share in zip(
+            preset.drops.items(), totals, shares, strict=False
+        )
     )
+    return Guidance(branches, image, preset)
 
 
 def resolve(
-    branches: Sequence[Branch], spans: Sequence[Span], *, drawn: int
-) -> list[tuple[Branch, list[Span]]]:
-    """Return the branches that differ on this document, with the spans that each keeps.
-
-    Branches with equal contexts are merged; those whose coefficient is then 0 are left out, but
-    never the first, which stands for the whole context.
+    guidance: Guidance, spans: Sequence[Span], *, drawn: int
+) -> tuple[Guidance, list[list[Span]]]:
+    """Return guidance with branches of equal contexts merged, and the spans that each keeps.
 
     Args:
-        branches: The full one first.
+        guidance: The table.
         spans: The document up to the open token of the picture that is drawn.
         drawn: Segment of that picture.
     """
-    merged: dict[tuple[tuple[int, ...], bool, bool], Branch] = {}
-    for branch in branches:
-        drop = branch.drop
-        kept = tuple(i for i, span in enumerate(spans) if drop.keeps(span, drawn=drawn))
-        key = (kept, drop.vit, drop.clean)
-        if key in merged:
-            total = merged[key].coefficient + branch.coefficient
-            merged[key] = replace(merged[key], coefficient=total)
-        else:
-            merged[key] = branch
-    return [
-        (branch, [spans[i] for i in kept])
-        for place, ((kept, *_), branch) in enumerate(merged.items())
-        if place == 0 or branch.coefficient != 0
-    ]
+    merged: dict[tuple[object, ...], list[Branch]] = {}
+    contexts = []
+    for branch in guidance.branches:
+        kept = keep(spans, branch.drop, drawn=drawn)
+        key = (*((span.segment, span.origin, span.time) for span in kept),
+               branch.drop.vit, branch.drop.clean)  # fmt: skip
+        if key not in merged:
+            contexts.append(kept)
+        merged.setdefault(key, []).append(branch)
+    branches = tuple(_sum(group) for group in merged.values())
+    return Guidance(branches, guidance.factor, guidance.preset), contexts
 
 
 class GuidedVelocity:
-    """The velocity of one picture under its branches, all in one batch.
+    """The velocity of one picture under its branches; those that count at a time run as one batch.
 
     Attributes:
         evaluations: Network evaluations so far, every branch counted.
@@ -95,36 +163,67 @@ class GuidedVelocity:
     def __init__(
         self,
         runner: Runner,
-        branches: Sequence[tuple[Branch, KVCache]],
+        guidance: Guidance,
+        caches: Caches,
         *,
-        positions: Float32[Tensor, "tokens 3"],
-        config: ImageSamplingConfig,
+        positions: Sequence[Float32[Tensor, "tokens 3"]],
     ) -> None:
         self.evaluations = 0
-        self._runner, self._positions, self._config = runner, positions, config
-        caches = [cache for _, cache in branches]
-        self._coefficients = [branch.coefficient for branch, _ in branches]
-        self._all = DenoiseGroup(caches, len(positions), runner.rule)
-        self._full = self._all
-        if len(caches) > 1:
-            self._full = DenoiseGroup(caches[:1], len(positions), runner.rule)
+        self._runner, self._guidance, self._caches = runner, guidance, caches
+        self._positions = positions
+        self._groups: dict[tuple[int, ...], DenoiseGroup] = {}
 
     def __call__(self, latents: Latents, t: float) -> Latents:
-        """Return the guided velocity; outside the guidance interval that of the full context."""
-        low, high = self._config.guidance_interval
-        if len(self._coefficients) == 1 or not low < t <= high:
-            return self._velocities(self._full, latents, t=t, count=1)[0]
-        count = len(self._coefficients)
-        velocities = self._velocities(self._all, latents, t=t, count=count)
-        coefficients = torch.tensor(self._coefficients, device=latents.device)
-        guided = torch.einsum("b,bte->te", coefficients, velocities)
-        if self._config.renorm == "global":
-            return guided * (velocities[0].norm() / guided.norm().clamp(min=1e-12)).clamp(max=1.0)
-        return guided
+        """Return the guided velocity."""
+        needed = tuple(self._guidance.needed(t))
+        if needed not in self._groups:
+            caches, rule = self._caches(needed), self._runner.rule
+            self._groups[needed] = DenoiseGroup(caches, len(latents), rule)
+        runs = [Run(TokenKind.NOISY, self._positions[i], latents, t) for i in needed]
+        velocities = self._runner.velocity(self._groups[needed], runs)
+        self.evaluations += len(needed)
+        return self._guidance.combine(dict(zip(needed, velocities, strict=True)), t)
 
-    def _velocities(
-        self, group: DenoiseGroup, latents: Latents, *, t: float, count: int
-    ) -> Float32[Tensor, "branches tokens latent_dim"]:
-        self.evaluations += count
-        run = Run(TokenKind.NOISY, self._positions, latents, t)
-        return self._runner.velocity(group, [run] * count)
+
+def _sum(branches: Sequence[Branch]) -> Branch:
+    """One branch for several whose contexts are equal."""
+    if len(branches) == 1:
+        return branches[0]
+
+    def coefficient(t: float) -> float:
+        return sum(branch.coefficient(t) for branch in branches)
+
+    def text(t: float) -> float:
+        return sum(branch.text(t) for branch in branches)
+
+    return Branch(branches[0].name, branches[0].drop, coefficient, text)
+
+
+def _weighted(velocities: Mapping[int, Latents], coefficients: Sequence[float]) -> Latents:
+    stacked = torch.stack(list(velocities.values()))
+    factors = torch.tensor([coefficients[i] for i in velocities], device=stacked.device)
+    return torch.einsum("b,bte->te", factors, stacked)
+
+
+def _shorten(guided: Latents, full: Latents, preset: Preset) -> Latents:
+    """Cut a velocity to the length of the full one, where it is longer.
+
+    Source: arXiv 2505.14683, inference code (renorm types global and channel).
+    """
+    if preset.renorm == "global":
+        ratio = full.norm() / guided.norm().clamp(min=1e-12)
+    else:
+        ratio = full.norm(dim=-1, keepdim=True) / guided.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    return guided * ratio.clamp(max=1.0)
+
+
+def _curve(curve: Curve) -> Coefficient:
+    return lambda t: value_at(curve, t)
+
+
+def _constant(value: float) -> Coefficient:
+    return lambda _t: value
+
+
+def _given(curve: Curve | None, default: float) -> Curve:
+    return default if curve is None else curve

@@ -7,19 +7,17 @@ the session's own generator, so a session depends on its inputs, its settings an
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32
-from torch import Tensor
 
-from mogao.config import GenerationConfig, ImageSamplingConfig
+from mogao.config import KEEP_ALL, Drop, GenerationConfig, ImageSamplingConfig
 from mogao.errors import RequestError
 from mogao.flow import schedule
 from mogao.packing.positions import image_positions
-from mogao.packing.spans import KEEP_ALL, Drop
+from mogao.sampling.cache import KVCache
 from mogao.sampling.codes import Parts, PictureCodes
 from mogao.sampling.context import Context, read
 from mogao.sampling.events import (
@@ -30,7 +28,7 @@ from mogao.sampling.events import (
     ImageStep,
     TextDelta,
 )
-from mogao.sampling.guidance import Branch, GuidedVelocity, branches_of, resolve
+from mogao.sampling.guidance import Guidance, GuidedVelocity, guidance_of, resolve
 from mogao.sampling.image import SAMPLERS
 from mogao.sampling.inputs import Content, Size, as_segments, fitted
 from mogao.sampling.plan import Plan, Stop
@@ -276,11 +274,8 @@ class Session:
         side = self._parts.config.token_pixels
         grid = (height // side, width // side)
         # Only the size counts: the open token comes before there is a picture.
-        when = transcript.open_picture(ImageSegment(np.zeros((height, width, 3), np.uint8)))
-        positions = image_positions(when, grid, self._parts.config.transformer.positions)
-        velocity, branches = self._guided_velocity(
-            config, torch.from_numpy(positions).to(self._parts.device), drawn=drawn
-        )
+        transcript.open_picture(ImageSegment(np.zeros((height, width, 3), np.uint8)))
+        velocity, guidance = self._guided_velocity(config, grid, drawn=drawn)
         latents = noise = torch.randn(
             (grid[0] * grid[1], self._parts.config.transformer.latent_dim),
             generator=self._generator,
@@ -302,24 +297,27 @@ class Session:
             width=width,
             num_steps=config.num_steps,
             evaluations=velocity.evaluations,
-            branches={branch.name: branch.coefficient for branch in branches},
+            branches={branch.name: branch.coefficient(1.0) for branch in guidance.branches},
             seconds=round(seconds, 4),
         )
         yield ImageFinished(number, image, velocity.evaluations, seconds)
 
     def _guided_velocity(
-        self, config: ImageSamplingConfig, positions: Float32[Tensor, "tokens 3"], *, drawn: int
-    ) -> tuple[GuidedVelocity, list[Branch]]:
-        """Bring the contexts of all branches up to date and return the velocity under them."""
-        resolved = resolve(branches_of(config), self._transcript.spans, drawn=drawn)
-        branches = [branch for branch, _ in resolved]
-        contexts = [self._context(branch.drop) for branch in branches]
-        wanted = [(context, spans) for context, (_, spans) in zip(contexts, resolved, strict=True)]
-        read(wanted, self._codes, runner=self._runner)
-        caches = [context.cache for context in contexts]
-        pairs = list(zip(branches, caches, strict=True))
-        velocity = GuidedVelocity(self._runner, pairs, positions=positions, config=config)
-        return velocity, branches
+        self, config: ImageSamplingConfig, grid: tuple[int, int], *, drawn: int
+    ) -> tuple[GuidedVelocity, Guidance]:
+        """Return the velocity under all branches, whose contexts are read when they are needed."""
+        guidance, kept = resolve(guidance_of(config), self._transcript.spans, drawn=drawn)
+        contexts = [self._context(branch.drop) for branch in guidance.branches]
+
+        def caches(numbers: Sequence[int]) -> list[KVCache]:
+            read([(contexts[i], kept[i]) for i in numbers], self._codes, runner=self._runner)
+            return [contexts[i].cache for i in numbers]
+
+        form = self._parts.config.transformer.positions
+        # The open token is the last of every context; the picture begins behind it.
+        positions = [image_positions(spans[-1].time + 1, grid, form) for spans in kept]
+        tensors = [torch.from_numpy(rows).to(self._parts.device) for rows in positions]
+        return GuidedVelocity(self._runner, guidance, caches, positions=tensors), guidance
 
     def _context(self, drop: Drop) -> Context:
         if drop not in self._contexts:

@@ -17,7 +17,15 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from mogao import loss as losses
-from mogao.config import DropoutConfig, JointTask, RunConfig, reseeded
+from mogao.config import (
+    KEEP_ALL,
+    PRESETS,
+    Drop,
+    DropoutConfig,
+    JointTask,
+    RunConfig,
+    reseeded,
+)
 from mogao.data.mixture import build_source
 from mogao.errors import ConfigError
 from mogao.flow import corrupt
@@ -26,7 +34,7 @@ from mogao.model.library import seeded
 from mogao.model.vae import patchify, pixels_to_tensor
 from mogao.packing.layout import Layout, lay_out
 from mogao.packing.pack import PackedBatch, Packer, pack
-from mogao.packing.spans import Drop, is_pair
+from mogao.packing.spans import is_pair
 from mogao.sampling.codes import Parts
 from mogao.sequence import InterleavedSequence
 from mogao.tokenizer import Tokenizer
@@ -255,17 +263,13 @@ def draw_drop(
 ) -> Drop:
     """Draw what the context of a document leaves out; only documents that draw a picture do.
 
-    Source: own design, docs/decisions.md; the kinds are the guidance branches of
-    arXiv 2505.05472 (multi-modal guidance).
+    Source: own design, docs/decisions.md; the kinds are the guidance branches of sampling.
     """
     kind, vit, clean = rng.random(3)
     if not any(image.has_loss for image in sequence.images):
-        return Drop()
-    text, images = config.text, config.images
-    if kind < text:
-        return Drop(text=True)
-    if kind < text + images:
-        return Drop(images=True)
-    if kind < text + images + config.none:
-        return Drop(text=True, images=True)
+        return KEEP_ALL
+    for name, share in config.branches.items():
+        if kind < share:
+            return PRESETS[config.guidance].drops[name]
+        kind -= share
     return Drop(vit=bool(vit < config.vit), clean=bool(clean < config.clean))

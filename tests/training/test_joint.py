@@ -15,13 +15,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from mogao import config as configs
-from mogao.config import AutoencoderConfig, DropoutConfig, RunConfig
+from mogao.config import AutoencoderConfig, Drop, DropoutConfig, RunConfig
 from mogao.errors import ConfigError
 from mogao.flow import corrupt
 from mogao.model.hardware import compiler_available
 from mogao.model.transformer import pack_inputs
 from mogao.model.vae import Autoencoder
-from mogao.packing.spans import Drop
 from mogao.pipeline import Mogao, load_tokenizer
 from mogao.sequence import ImageSegment, InterleavedSequence, TextSegment
 from mogao.tokenizer import Tokenizer
@@ -189,17 +188,16 @@ def test_dropout_follows_its_rates_and_spares_answers():
     pixels = np.zeros((16, 16, 3), np.uint8)
     drawing = InterleavedSequence((TextSegment("x"), ImageSegment(pixels)))
     answer = InterleavedSequence((ImageSegment(pixels, role="user"), TextSegment("x")))
-    config = DropoutConfig(text=0.2, images=0.1, none=0.3, vit=0.5, clean=0.0)
+    config = DropoutConfig(branches={"pictures": 0.2, "none": 0.3}, vit=0.5, clean=0.0)
     rng = np.random.default_rng(0)
     drops = [draw_drop(config, drawing, rng=rng) for _ in range(4000)]
     share = {drop: drops.count(drop) / len(drops) for drop in set(drops)}
     assert share == pytest.approx(
         {
             Drop(text=True): 0.2,
-            Drop(images=True): 0.1,
             Drop(text=True, images=True): 0.3,
-            Drop(vit=True): 0.2,
-            Drop(): 0.2,
+            Drop(vit=True): 0.25,
+            Drop(): 0.25,
         },
         abs=0.03,
     )
