@@ -10,9 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mogao.config import GenerationConfig, LimitsConfig, TextSamplingConfig
+from mogao.config import KEEP_ALL, GenerationConfig, LimitsConfig, TextSamplingConfig
 from mogao.errors import RequestError
-from mogao.packing.spans import KEEP_ALL
 from mogao.pipeline import Mogao
 from mogao.sampling.context import read
 from mogao.sampling.events import Event, Finished, ImageFinished, ImageStarted, ImageStep, TextDelta
