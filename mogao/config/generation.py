@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -35,10 +36,17 @@ class TextSamplingConfig(Config):
 class ImageSamplingConfig(Config):
     """How a picture is drawn."""
 
-    sampler: Literal["euler", "midpoint"] = "euler"
+    sampler: Literal["euler", "midpoint", "heun", "dpm", "sde"] = "euler"
+    """`dpm` is DPM-Solver++ 2M, `sde` the stochastic step with log-probabilities."""
     num_steps: Annotated[int, Field(ge=1, le=1000)] = 24
     """Intervals of the schedule."""
     shift: Annotated[float, Field(gt=0.0)] = 1.0
+    schedule: Annotated[tuple[Probability, ...], Field(max_length=1001)] = ()
+    """Flow times from 1 down to 0, in place of `num_steps` and `shift`."""
+    noise_scale: Annotated[float, Field(ge=0.0)] = 0.7
+    """Noise of `sde`; 0 makes it `euler`."""
+    reuse_threshold: Annotated[float, Field(ge=0.0)] = 0.0
+    """Relative change of the latents below which the last velocity serves again; 0 never."""
     guidance: GuidanceName = "mogao"
     """A preset, or `table` for `branches`; `off` draws from the full context alone."""
     branches: tuple[BranchConfig, ...] = ()
@@ -68,6 +76,14 @@ class ImageSamplingConfig(Config):
         }
         given = {name: value for name, value in own.items() if value is not None}
         return chosen.model_copy(update=given)
+
+    @model_validator(mode="after")
+    def _falls(self) -> ImageSamplingConfig:
+        times = self.schedule
+        is_falling = all(later < earlier for earlier, later in pairwise(times))
+        if times and (len(times) < 2 or times[0] != 1 or times[-1] != 0 or not is_falling):
+            raise ValueError(f"schedule must fall from 1 to 0, got {list(times)}")
+        return self
 
     @model_validator(mode="after")
     def _table(self) -> ImageSamplingConfig:

@@ -6,12 +6,17 @@ interval; the last ones are the picture. Whoever supplies the velocity counts it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
+import torch
 from jaxtyping import Float32
 from torch import Tensor
+
+from mogao.config import ImageSamplingConfig
+from mogao.flow import schedule as even_schedule
 
 Latents = Float32[Tensor, "tokens latent_dim"]
 Velocity = Callable[[Latents, float], Latents]
@@ -42,4 +47,143 @@ def midpoint(velocity: Velocity, noise: Latents, schedule: Sequence[float]) -> I
         yield latents
 
 
-SAMPLERS: dict[Literal["euler", "midpoint"], Sampler] = {"euler": euler, "midpoint": midpoint}
+def heun(velocity: Velocity, noise: Latents, schedule: Sequence[float]) -> Iterator[Latents]:
+    """Yield the latents behind each interval, second order: two evaluations, one at the last.
+
+    The last interval is an Euler step: no network is asked about t = 0.
+    Source: arXiv 2206.00364, algorithm 1 (Heun's rule, here on the flow).
+    """
+    latents = noise
+    for t, t_next in pairwise(schedule):
+        slope = velocity(latents, t)
+        ahead = latents + (t_next - t) * slope
+        if t_next > 0:
+            ahead = latents + (t_next - t) * (slope + velocity(ahead, t_next)) / 2
+        latents = ahead
+        yield latents
+
+
+def dpm(velocity: Velocity, noise: Latents, schedule: Sequence[float]) -> Iterator[Latents]:
+    """Yield the latents behind each interval, second order with one evaluation an interval.
+
+    Extrapolates the clean latents from the last two evaluations; intervals that touch t = 1 or
+    t = 0, where the log signal-to-noise ratio is infinite, are first order, that is, Euler steps.
+    Source: arXiv 2211.01095, algorithm 2 (DPM-Solver++ 2M) at alpha = 1 - t and sigma = t.
+    """
+    latents, before = noise, None
+    width_before = math.inf
+    for t, t_next in pairwise(schedule):
+        clean = latents - t * velocity(latents, t)
+        width = _log_ratio(t_next) - _log_ratio(t)
+        aim = clean
+        if before is not None and math.isfinite(width) and math.isfinite(width_before):
+            aim = clean + width / (2 * width_before) * (clean - before)
+        latents = torch.lerp(aim, latents, t_next / t)
+        before, width_before = clean, width
+        yield latents
+
+
+def _log_ratio(t: float) -> float:
+    """Half the log signal-to-noise ratio, log((1 - t) / t)."""
+    if t <= 0:
+        return math.inf
+    return -math.inf if t >= 1 else math.log((1 - t) / t)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RandomStep:
+    """One step of the stochastic sampler, a draw from a normal distribution.
+
+    Attributes:
+        latents: What was drawn.
+        mean: Centre of the distribution.
+        std: Its standard deviation, equal for all values.
+        log_prob: Log density of the draw, averaged over all values.
+    """
+
+    latents: Latents
+    mean: Latents
+    std: float
+    log_prob: float
+
+
+def random_steps(
+    velocity: Velocity,
+    noise: Latents,
+    schedule: Sequence[float],
+    *,
+    scale: float,
+    generator: torch.Generator,
+) -> Iterator[RandomStep]:
+    """Yield the steps of the stochastic sampler; its marginals are those of the flow.
+
+    At `scale` 0 every step is an Euler step and has no density: `log_prob` is then infinite.
+    Source: arXiv 2505.05470 (Flow-GRPO), section 4.2; at t = 1 the next time bounds the noise.
+    """
+    latents = noise
+    for t, t_next in pairwise(schedule):
+        step = t_next - t
+        spread = scale * math.sqrt(t / (1 - (t if t < 1 else t_next)))
+        pull = spread**2 / (2 * t)
+        mean = latents * (1 + pull * step)
+        mean = mean + velocity(latents, t) * ((1 + pull * (1 - t)) * step)
+        std = spread * math.sqrt(-step)
+        drawn = torch.randn(mean.shape, generator=generator, device=mean.device)
+        latents = mean + std * drawn
+        yield RandomStep(latents, mean, std, log_density(latents, mean, std=std))
+
+
+def log_density(latents: Latents, mean: Latents, *, std: float) -> float:
+    """Return the log density of a draw from a normal distribution, averaged over all values."""
+    if std == 0:
+        return math.inf
+    squares = ((latents - mean) / std).square().mean()
+    return float(-0.5 * squares - math.log(std) - 0.5 * math.log(2 * math.pi))
+
+
+SAMPLERS: dict[str, Sampler] = {"euler": euler, "midpoint": midpoint, "heun": heun, "dpm": dpm}
+
+
+def sampler_of(config: ImageSamplingConfig, *, generator: torch.Generator) -> Sampler:
+    """Return the sampler that a config asks for; the stochastic one draws from `generator`."""
+    if config.sampler != "sde":
+        return SAMPLERS[config.sampler]
+
+    def sde(velocity: Velocity, noise: Latents, schedule: Sequence[float]) -> Iterator[Latents]:
+        steps = random_steps(
+            velocity, noise, schedule, scale=config.noise_scale, generator=generator
+        )
+        return (step.latents for step in steps)
+
+    return sde
+
+
+def schedule_of(config: ImageSamplingConfig) -> list[float]:
+    """Return the falling times of a config: its own list, else evenly spaced and shifted."""
+    return list(config.schedule) or even_schedule(config.num_steps, shift=config.shift)
+
+
+class Reuse:
+    """A velocity that is asked again only once the latents have moved enough.
+
+    The relative change of the latents between calls is added up; while the sum stays below
+    `threshold`, the last velocity is returned as it is. The first and the last call are always
+    passed on. Source: the rule of TeaCache, arXiv 2411.19108, section 3.3, on the latents instead
+    of the network's modulated inputs.
+    """
+
+    def __init__(self, velocity: Velocity, *, threshold: float, last: float) -> None:
+        self._velocity, self._threshold, self._last = velocity, threshold, last
+        self._seen: Latents | None = None
+        self._known: Latents | None = None
+        self._change = 0.0
+
+    def __call__(self, latents: Latents, t: float) -> Latents:
+        """Return a velocity, new or the last one."""
+        if self._seen is not None:
+            moved = (latents - self._seen).abs().mean() / self._seen.abs().mean().clamp(min=1e-12)
+            self._change += float(moved)
+        self._seen = latents
+        if self._known is None or t <= self._last or self._change >= self._threshold:
+            self._known, self._change = self._velocity(latents, t), 0.0
+        return self._known

@@ -15,7 +15,6 @@ import torch
 
 from mogao.config import KEEP_ALL, Drop, GenerationConfig, ImageSamplingConfig
 from mogao.errors import RequestError
-from mogao.flow import schedule
 from mogao.packing.positions import image_positions
 from mogao.sampling.cache import KVCache
 from mogao.sampling.codes import Parts, PictureCodes
@@ -29,7 +28,7 @@ from mogao.sampling.events import (
     TextDelta,
 )
 from mogao.sampling.guidance import Guidance, GuidedVelocity, guidance_of, resolve
-from mogao.sampling.image import SAMPLERS
+from mogao.sampling.image import Reuse, Velocity, sampler_of, schedule_of
 from mogao.sampling.inputs import Content, Size, as_segments, fitted
 from mogao.sampling.plan import Plan, Stop
 from mogao.sampling.runner import Runner
@@ -281,10 +280,14 @@ class Session:
             generator=self._generator,
             device=self._parts.device,
         )
-        times = schedule(config.num_steps, shift=config.shift)
-        for step, state in enumerate(SAMPLERS[config.sampler](velocity, noise, times)):
+        times = schedule_of(config)
+        field: Velocity = velocity
+        if config.reuse_threshold:
+            field = Reuse(velocity, threshold=config.reuse_threshold, last=times[-2])
+        sampler = sampler_of(config, generator=self._generator)
+        for step, state in enumerate(sampler(field, noise, times)):
             latents = state
-            yield ImageStep(number, step, config.num_steps)
+            yield ImageStep(number, step, len(times) - 1)
         image = ImageSegment(self._codes.picture(latents, grid))
         self._codes.keep(drawn, image, latents)
         transcript.finish_picture(image)
@@ -295,7 +298,7 @@ class Session:
             "image",
             height=height,
             width=width,
-            num_steps=config.num_steps,
+            num_steps=len(times) - 1,
             evaluations=velocity.evaluations,
             branches={branch.name: branch.coefficient(1.0) for branch in guidance.branches},
             seconds=round(seconds, 4),
