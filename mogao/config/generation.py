@@ -29,6 +29,14 @@ class TextSamplingConfig(Config):
     top_k: Annotated[int, Field(ge=0)] = 0
     """0 keeps all."""
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    min_p: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Tokens less likely than this share of the most likely one are left out."""
+    repetition_penalty: Annotated[float, Field(gt=0.0)] = 1.0
+    """Above 1, tokens of the document's text so far get less likely."""
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Strings that end the text before them."""
+    log_probs: bool = False
+    """Whether text events carry the log-probability of each token."""
     max_tokens: Annotated[int, Field(ge=0)] = 256
     """Most text tokens of one call; 0 makes none."""
 

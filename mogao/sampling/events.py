@@ -10,14 +10,20 @@ from typing import Literal
 
 from mogao.sequence import ImageSegment, Pixels
 
-Reason = Literal["end", "max_tokens", "max_images", "max_context"]
+Reason = Literal["end", "stop", "max_tokens", "max_images", "max_context"]
 
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """Whole characters that the model has just written, at least one."""
+    """Whole characters that the model has just written, at least one.
+
+    Attributes:
+        text: The characters.
+        log_probs: Of each token that made them, where the text settings ask for it.
+    """
 
     text: str
+    log_probs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,8 @@ class Finished:
     """The stream is over; always the last event.
 
     Attributes:
-        reason: `end`: the model closed its turn; the others name the limit that was met.
+        reason: `end`: the model closed its turn; `stop`: it wrote a stop string; the others name
+            the limit that was met.
         text_tokens: Text tokens written by the model.
         images: Pictures drawn.
     """

@@ -12,6 +12,7 @@ from mogao.config import GenerationConfig
 from mogao.errors import RequestError
 from mogao.sampling.events import Reason
 from mogao.sampling.inputs import Size, check_size
+from mogao.sampling.text import Grammar
 
 # Why writing stopped: the model's end, a limit, or because a picture comes.
 Stop = Reason | Literal["image"]
@@ -29,6 +30,7 @@ class Plan:
         force_image: The first thing is a picture.
         forbid_images: The model cannot open a picture.
         only_image: One picture and nothing else.
+        grammar: Rule on the tokens of all texts.
         images: Pictures drawn.
         text_tokens: Text tokens written.
     """
@@ -40,6 +42,7 @@ class Plan:
     force_image: bool = False
     forbid_images: bool = False
     only_image: bool = False
+    grammar: Grammar | None = None
     images: int = 0
     text_tokens: int = 0
 

@@ -32,7 +32,7 @@ from mogao.sampling.image import Reuse, Velocity, sampler_of, schedule_of
 from mogao.sampling.inputs import Content, Size, as_segments, fitted
 from mogao.sampling.plan import Plan, Stop
 from mogao.sampling.runner import Runner
-from mogao.sampling.text import forbidden_bias, next_token
+from mogao.sampling.text import Grammar, TextWriter, forbidden_bias
 from mogao.sampling.transcript import Transcript
 from mogao.sequence import ImageSegment, InterleavedSequence, Role, TextSegment
 
@@ -119,14 +119,20 @@ class Session:
         self._trace["inputs"] += [change for _, change in pairs if change is not None]
 
     def generate_text(
-        self, *, max_tokens: int | None = None, generation: GenerationConfig | None = None
+        self,
+        *,
+        max_tokens: int | None = None,
+        grammar: Grammar | None = None,
+        generation: GenerationConfig | None = None,
     ) -> str:
         """Let the model write until it ends its turn; it draws nothing.
 
         Raises:
-            RequestError: The document is empty.
+            RequestError: The document is empty, or the grammar leaves no token.
         """
-        events = self.stream(max_tokens=max_tokens, forbid_images=True, generation=generation)
+        events = self.stream(
+            max_tokens=max_tokens, forbid_images=True, grammar=grammar, generation=generation
+        )
         return "".join(event.text for event in events if isinstance(event, TextDelta))
 
     def generate_image(
@@ -161,6 +167,7 @@ class Session:
         force_image: bool = False,
         forbid_images: bool = False,
         image_size: Size | None = None,
+        grammar: Grammar | None = None,
         generation: GenerationConfig | None = None,
     ) -> Iterator[Event]:
         """Let the model go on and tell what it does; the last event is `Finished`.
@@ -174,10 +181,12 @@ class Session:
             forbid_images: Never let the model open one.
             image_size: (height, width) in pixels of every picture; None takes that of the last
                 picture, else the default.
+            grammar: Rule on the tokens of all texts.
             generation: Settings of this call.
 
         Raises:
-            RequestError: The document is empty, a size or a limit is not valid.
+            RequestError: The document is empty, a size or a limit is not valid, or the grammar
+                leaves no token.
         """
         plan = Plan(
             generation or self.generation,
@@ -186,6 +195,7 @@ class Session:
             image_size=image_size,
             force_image=force_image,
             forbid_images=forbid_images,
+            grammar=grammar,
         )
         self._check(plan)
         return _inferring(self._events(plan))
@@ -235,25 +245,37 @@ class Session:
             device=self._parts.device,
         )
         stops: dict[int, Stop] = {tokenizer.end: "end", tokenizer.image_open: "image"}
-        decoder, ids = tokenizer.decode_stream(), []
+        writer = TextWriter(
+            tokenizer,
+            plan.generation.text,
+            bias=bias,
+            generator=self._generator,
+            history=transcript.text_ids,
+            grammar=plan.grammar,
+        )
+        before = transcript.mark()
         while True:
             assert context.hidden is not None
-            token = next_token(
-                self._parts.transformer.logits(context.hidden)[0],
-                plan.generation.text,
-                bias=bias,
-                generator=self._generator,
-            )
+            token = writer.choose(self._parts.transformer.logits(context.hidden)[0])
             reason = stops.get(token) or plan.text_limit(transcript.num_tokens)
             if reason:
                 break
-            ids.append(token)
             plan.text_tokens += 1
-            context.read_token(transcript.write_token(token))
-            if delta := decoder.push(token):
-                yield TextDelta(delta)
-        if tail := decoder.flush():
-            yield TextDelta(tail)
+            delta = writer.take(token)
+            if writer.is_stopped:
+                reason = "stop"
+            else:
+                context.read_token(transcript.write_token(token))
+            if delta is not None:
+                yield delta
+            if reason:
+                break
+        if tail := writer.flush():
+            yield tail
+        if (ids := writer.finish()) != writer.ids:
+            transcript.rewind(before)
+            for token in ids:
+                transcript.write_token(token)
         if ids:
             transcript.finish_text(TextSegment(tokenizer.decode(ids)), ids)
             self._whole = transcript.mark()

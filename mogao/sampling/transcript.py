@@ -55,6 +55,11 @@ class Transcript:
         return any(segment.role != "model" for segment in self.segments)
 
     @property
+    def text_ids(self) -> list[int]:
+        """Ids of all text, in order, without markers."""
+        return [i for span in self.spans if span.origin is Origin.TEXT for i in span.ids]
+
+    @property
     def index(self) -> int:
         """Number of the segment that is being written."""
         return len(self.segments)

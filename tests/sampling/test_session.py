@@ -304,3 +304,28 @@ def test_contexts_of_guidance_exist_only_once_a_picture_is_drawn(model: Mogao) -
     assert len(session._contexts) == 1
     session.generate_image()
     assert len(session._contexts) == 2
+
+
+def test_a_stop_string_ends_the_text_and_leaves_no_trace(model: Mogao) -> None:
+    """What goes on behind a stopped text is what goes on behind the same text given."""
+    plain = model.session(seed=1)
+    plain.extend("once")
+    text = plain.generate_text(max_tokens=8)
+    stop = text[4:6]
+    generation = tiny_generation(max_tokens=8)
+    stopping = generation.model_copy(
+        update={"text": generation.text.model_copy(update={"stop": (stop,)})}
+    )
+    session = model.session(seed=1)
+    session.extend("once")
+    events = list(session.stream(forbid_images=True, generation=stopping))
+    assert isinstance(events[-1], Finished)
+    assert events[-1].reason == "stop"
+    kept = text[: text.index(stop)]
+    assert "".join(e.text for e in events if isinstance(e, TextDelta)) == kept
+    assert session.sequence.segments[-1] == TextSegment(kept)
+    again = model.session(seed=1)
+    again.extend(["once", TextSegment(kept)])
+    expected = again.generate_image()
+    session._generator.manual_seed(1)
+    assert np.array_equal(session.generate_image().pixels, expected.pixels)
