@@ -105,8 +105,8 @@ def opened(model: Mogao, segments: Sequence[Segment]) -> tuple[Session, int]:
     """A session that has just opened a picture, and the picture's time."""
     session = model.session()
     session.extend(segments)
-    session._transcript.open_turn("model")
-    time = session._transcript.open_picture(drawn())
+    session.state.transcript.open_turn("model")
+    time = session.state.transcript.open_picture(drawn())
     return session, time
 
 
@@ -122,7 +122,7 @@ def training_forward(
     session = model.session()
 
     def latents(images: Sequence[ImageSegment]) -> list[Tensor]:
-        return [session._codes.encode(image) for image in images]
+        return [session.state.codes.encode(image) for image in images]
 
     batch = pack(layouts, model.config.transformer, latents=latents)
     flow = FlowInputs(noisy, torch.full((len(batch.noisy_lengths),), T), torch.zeros_like(noisy))
@@ -148,11 +148,11 @@ def noise(seed: int = 5) -> Tensor:
 def cached_velocities(model: Mogao, segments: Sequence[Segment], drops: list[Drop]) -> Tensor:
     """One denoise step at time T under several drops, as one batch."""
     session, time = opened(model, segments)
-    runner, spans = session._runner, session._transcript.spans
-    index = session._transcript.index
+    runner, spans = session.state.runner, session.state.transcript.spans
+    index = session.state.transcript.index
     contexts = [Context(runner, drop=drop) for drop in drops]
     kept = [keep(spans, drop, drawn=index) for drop in drops]
-    read(list(zip(contexts, kept, strict=True)), session._codes, runner=runner)
+    read(list(zip(contexts, kept, strict=True)), session.state.codes, runner=runner)
     moves = [part[-1].time + 1 - time for part in kept]
     assert all(not move or not drop.keep_positions for move, drop in zip(moves, drops, strict=True))
     runs = [Run(TokenKind.NOISY, positions_behind(model, part), noise(), T) for part in kept]
@@ -193,16 +193,20 @@ def test_cached_equals_full_for_text(variant: str) -> None:
     batch, output = training_forward(model, layouts, noise())
     session = model.session()
     session.extend(conversation())
-    session._transcript.open_turn("model")
+    session.state.transcript.open_turn("model")
     with torch.inference_mode():
-        context = session._context(KEEP_ALL)
-        read([(context, session._transcript.spans)], session._codes, runner=session._runner)
+        context = session.state.context(KEEP_ALL)
+        read(
+            [(context, session.state.transcript.spans)],
+            session.state.codes,
+            runner=session.state.runner,
+        )
         logits = []
         for token in [*tokenizer.encode(answer), None]:
             assert context.hidden is not None
             logits.append(model.parts.transformer.logits(context.hidden))
             if token is not None:
-                context.read_token(session._transcript.write_token(token))
+                context.read_token(session.state.transcript.write_token(token))
     assert batch.targets.tolist() == [*tokenizer.encode(answer), tokenizer.image_open]
     assert relative(torch.cat(logits), output.logits) < CACHED
 
@@ -215,7 +219,7 @@ def test_cached_equals_full_behind_a_drawn_picture(model: Mogao) -> None:
     first = session.generate_image(size=SIZE)
     session.extend("and a dog")
     second = session.generate_image(size=SIZE)
-    drawn_latents = {id(first): session._codes._latents[1][1]}
+    drawn_latents = {id(first): session.state.codes.known_latents[1][1]}
     sequence = InterleavedSequence(
         (
             TextSegment("a cat", loss=False),
@@ -235,14 +239,14 @@ def test_cached_equals_full_behind_a_drawn_picture(model: Mogao) -> None:
         flow = FlowInputs(noise(), torch.tensor([T]), torch.zeros(6, 16))
         features = model.parts.vision([p.float() / 127.5 - 1 for p in batch.vit_pixels])
         output = model.parts.transformer(batch, flow, vit_features=features)
-        context = session._context(KEEP_ALL)
-        spans = session._transcript.spans[:-2]
-        read([(context, spans)], session._codes, runner=session._runner)
-        picture_span = session._transcript.spans[-2]
+        context = session.state.context(KEEP_ALL)
+        spans = session.state.transcript.spans[:-2]
+        read([(context, spans)], session.state.codes, runner=session.state.runner)
+        picture_span = session.state.transcript.spans[-2]
         positions = image_positions(picture_span.time, GRID, model.config.transformer.positions)
         run = Run(TokenKind.NOISY, torch.from_numpy(positions), noise(), T)
-        group = DenoiseGroup([context.cache], run.length, session._runner.rule)
-        velocity = session._runner.velocity(group, [run])[0]
+        group = DenoiseGroup([context.cache], run.length, session.state.runner.rule)
+        velocity = session.state.runner.velocity(group, [run])[0]
     assert relative(velocity, output.velocity) < CACHED
 
 
@@ -252,7 +256,7 @@ def test_dropped_branches_match_training_dropout(
     model: Mogao, name: str, segments: list[Segment]
 ) -> None:
     session, _ = opened(model, segments)
-    spans, index = session._transcript.spans, session._transcript.index
+    spans, index = session.state.transcript.spans, session.state.transcript.index
     kept = keep(spans, DROPS[name], drawn=index)
     (layout,) = branch_layouts(model, segments, DROPS[name])
     is_text = np.repeat(layout.table.kind == TokenKind.TEXT, layout.table.length)
@@ -267,7 +271,7 @@ def test_dropped_branches_match_training_dropout(
 
 def test_dropping_everything_leaves_begin_and_open(model: Mogao) -> None:
     session, _ = opened(model, document())
-    transcript, tokenizer = session._transcript, model.parts.tokenizer
+    transcript, tokenizer = session.state.transcript, model.parts.tokenizer
     drop = DROPS["none"]
     kept = keep(transcript.spans, drop, drawn=transcript.index)
     assert [s.ids for s in kept] == [(tokenizer.begin,), (tokenizer.image_open,)]
@@ -297,17 +301,17 @@ def story() -> list[Segment]:
 def test_text_is_blind_to_latents(model: Mogao) -> None:
     session = model.session()
     session.extend(story())
-    runner, spans = session._runner, session._transcript.spans
+    runner, spans = session.state.runner, session.state.transcript.spans
 
     class Scrambled:
-        features = staticmethod(session._codes.features)
+        features = staticmethod(session.state.codes.features)
 
         @staticmethod
         def latents(span: object) -> Tensor:
-            return 100 * torch.ones_like(session._codes.latents(span))  # type: ignore[arg-type]
+            return 100 * torch.ones_like(session.state.codes.latents(span))  # type: ignore[arg-type]
 
     states = []
-    for codes in (session._codes, Scrambled):
+    for codes in (session.state.codes, Scrambled):
         context = Context(runner, drop=KEEP_ALL)
         read([(context, spans)], codes, runner=runner)
         assert context.hidden is not None
@@ -324,7 +328,7 @@ def test_future_is_invisible(model: Mogao) -> None:
     assert relative(text_logits(model, changed)[:kept], logits[:kept]) < CACHED
     cached = cached_velocities(model, before[:1], [KEEP_ALL])
     session, _ = opened(model, before[:1])
-    assert session._transcript.num_tokens == len("once") + 2
+    assert session.state.transcript.num_tokens == len("once") + 2
     (layout,) = branch_layouts(model, before[:1], KEEP_ALL)
     other = lay_out(
         InterleavedSequence((*before[:1], drawn(), TextSegment("whatever follows"))),
@@ -342,7 +346,7 @@ def test_future_is_invisible(model: Mogao) -> None:
 def guided(model: Mogao, config: ImageSamplingConfig, *, t: float = T) -> tuple[Tensor, int]:
     """The guided velocity behind the conversation, and its evaluations."""
     session, _ = opened(model, conversation())
-    velocity, _ = session._guided_velocity(config, GRID, drawn=session._transcript.index)
+    velocity, _ = session.state.guided_velocity(config, GRID, drawn=session.state.transcript.index)
     return velocity(noise(), t), velocity.evaluations
 
 

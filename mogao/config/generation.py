@@ -69,6 +69,10 @@ class ImageSamplingConfig(Config):
     `token` the same per token."""
     renorm_of: RenormOf | None = None
     """Whether the final velocity is cut, or the text-guided one before pictures are mixed in."""
+    previews: Literal["none", "linear", "decoder"] = "none"
+    """Pictures in step events: of a linear read-out of the latents, or of the decoder."""
+    preview_every: Count = 4
+    """Intervals between two previews."""
     height: Annotated[int, Field(ge=16)] = 128
     """Pixels; used when neither the caller nor an earlier picture gives a size."""
     width: Annotated[int, Field(ge=16)] = 128
@@ -112,6 +116,10 @@ class LimitsConfig(Config):
 
     max_images: Annotated[int, Field(ge=0)] = 8
     max_context_tokens: Count = 16_384
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    """A call ends behind the token or denoise step that exceeds it; None is no limit."""
+    max_output_pixels: Count = 4_194_304
+    """Most pixels of one drawn picture."""
     max_input_pixels: Count = 16_777_216
     """A larger picture is refused before it is decoded."""
     pixel_budget: Count = 16_384

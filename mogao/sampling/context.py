@@ -8,6 +8,7 @@ forgetting and growing are one operation.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -47,6 +48,8 @@ class Context:
     Attributes:
         drop: What the branch leaves out.
         cache: Keys and values of all that was read.
+        spans: What was read, in order.
+        lengths: Of the cache, behind each span.
         hidden: Final hidden state [1, hidden] of the last token read, where that was text.
     """
 
@@ -57,8 +60,30 @@ class Context:
             runner.config, dtype=runner.transformer.compute_dtype, device=runner.device
         )
         self.hidden: Hidden | None = None
-        self._spans: list[Span] = []
-        self._lengths: list[tuple[int, ...]] = []  # of the cache, behind each span
+        self.spans: list[Span] = []
+        self.lengths: list[tuple[int, ...]] = []
+
+    def fork(self, *, drop: Drop | None = None, num_spans: int | None = None) -> Context:
+        """Return a context that has read the first spans of this one; their keys are shared.
+
+        Args:
+            drop: What the new branch leaves out; None keeps that of this one.
+            num_spans: None takes all.
+        """
+        count = len(self.spans) if num_spans is None else num_spans
+        other = copy(self)
+        other.drop = self.drop if drop is None else drop
+        other.spans, other.lengths = self.spans[:count], self.lengths[:count]
+        lengths = self.lengths[count - 1] if count else [0 for _ in self.cache.lengths]
+        other.cache = self.cache.fork(lengths)
+        other.hidden = self.hidden if count == len(self.spans) else None
+        return other
+
+    def num_shared(self, spans: Sequence[Span]) -> int:
+        """Return how many leading spans of a document this context has read."""
+        pairs = zip(self.spans, spans, strict=False)
+        return next((i for i, (old, new) in enumerate(pairs) if old != new),
+                    min(len(self.spans), len(spans)))  # fmt: skip
 
     def read_token(self, span: Span) -> None:
         """Read one more text token: the decode step."""
@@ -73,8 +98,8 @@ class Context:
         Each group must be committed before the next is asked for. Afterwards `hidden` is known if
         the last span is text.
         """
-        self._forget_beyond(spans)
-        start = len(self._spans)
+        self.forget_beyond(spans)
+        start = len(self.spans)
         while start < len(spans):
             if spans[start].origin is Origin.PICTURE:
                 stop = start + 1
@@ -87,17 +112,13 @@ class Context:
             self._note(spans[start:stop])
             start = stop
 
-    def _forget_beyond(self, spans: Sequence[Span]) -> None:
+    def forget_beyond(self, spans: Sequence[Span]) -> None:
         """Cut the cache to what it shares with `spans`."""
-        shared = 0
-        for old, new in zip(self._spans, spans, strict=False):
-            if old != new:
-                break
-            shared += 1
-        if shared == len(spans) and shared and (shared < len(self._spans) or self.hidden is None):
+        shared = self.num_shared(spans)
+        if shared == len(spans) and shared and (shared < len(self.spans) or self.hidden is None):
             shared -= 1  # the hidden state behind the last span is not known: read it again
-        del self._spans[shared:], self._lengths[shared:]
-        self.cache.truncate(self._lengths[-1] if shared else [0 for _ in self.cache.lengths])
+        del self.spans[shared:], self.lengths[shared:]
+        self.cache.truncate(self.lengths[-1] if shared else [0 for _ in self.cache.lengths])
 
     def _note(self, spans: Sequence[Span]) -> None:
         """Remember spans as read; the lengths behind each follow from those behind the last."""
@@ -106,8 +127,8 @@ class Context:
         for span in reversed(spans):
             lengths.append(tuple(after))
             after[0] -= len(span.ids)
-        self._spans.extend(spans)
-        self._lengths.extend(reversed(lengths))
+        self.spans.extend(spans)
+        self.lengths.extend(reversed(lengths))
 
     def _text_groups(self, spans: Sequence[Span]) -> Iterator[CommitGroup]:
         config = self.runner.config.positions

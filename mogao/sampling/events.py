@@ -5,12 +5,12 @@ In: nothing. Out: frozen values that the CLI, the server and the tests read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from mogao.sequence import ImageSegment, Pixels
 
-Reason = Literal["end", "stop", "max_tokens", "max_images", "max_context"]
+Reason = Literal["end", "stop", "max_tokens", "max_images", "max_context", "max_seconds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,13 @@ class ImageStep:
         index: Number of the picture in this stream, from 0.
         step: The interval, from 0.
         num_steps: Intervals of the schedule.
+        preview: What the picture will roughly be, where previews are on and it is their turn.
     """
 
     index: int
     step: int
     num_steps: int
+    preview: Pixels | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -83,12 +83,16 @@ class CommitGroup:
             self.cache.write(layer, plane, keys=keys, values=values)
         attended = []
         for queries, ranges, bias in zip(q.split(lengths), self.ranges, self.biases, strict=True):
-            read = [
-                self.cache.read(layer, plane, start=start, stop=stop)
+            pieces = [
+                piece
                 for plane, start, stop in ranges
+                for piece in self.cache.read(layer, plane, start=start, stop=stop)
             ]
-            keys_values = read[0] if len(read) == 1 else torch.cat(read, dim=2)
-            attended.append(_attend(queries[None], keys_values[:, None], bias)[0])
+            if len(pieces) > 1 and len(queries) == 1:
+                attended.append(_attend_pieces(queries, pieces))
+            else:
+                keys_values = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
+                attended.append(_attend(queries[None], keys_values[:, None], bias)[0])
         return attended[0] if len(attended) == 1 else torch.cat(attended)
 
     def commit(self) -> None:
@@ -118,12 +122,12 @@ class CommitGroup:
         """Hide later text from text; all other kinds see all that they may see at all."""
         if run.kind is not TokenKind.TEXT or run.length == 1:
             return None
-        like = self.cache.committed(Plane.TEXT)
+        dtype, device = self.cache.dtype, run.positions.device
         parts = []
         for plane, start, stop in ranges:
-            part = like.new_zeros(run.length, stop - start)
+            part = torch.zeros(run.length, stop - start, dtype=dtype, device=device)
             if plane is Plane.TEXT:
-                later = like.new_full((run.length, run.length), -torch.inf)
+                later = torch.full((run.length, run.length), -torch.inf, dtype=dtype, device=device)
                 part[:, part.shape[1] - run.length :] = later.triu(1)
             parts.append(part)
         return torch.cat(parts, dim=1)[None]
@@ -162,6 +166,19 @@ class DenoiseGroup:
         for buffer, new in zip(keys_values, (k, v), strict=True):
             buffer[:, :, : self.num_tokens] = new.unflatten(0, items).transpose(1, 2)
         return _attend(q.unflatten(0, items), keys_values, self.bias).flatten(0, 1)
+
+
+def _attend_pieces(
+    query: Float[Tensor, "1 heads head_dim"],
+    pieces: Sequence[Float[Tensor, "2 kv_heads _ head_dim"]],
+) -> Float[Tensor, "1 heads head_dim"]:
+    """Attend with one query to keys that lie in several places, none of which is copied."""
+    kv_heads, head_dim = pieces[0].shape[1], query.shape[-1]
+    grouped = query.reshape(kv_heads, -1, head_dim) * head_dim**-0.5
+    scores = [torch.bmm(grouped, keys.mT) for keys, _ in pieces]
+    weights = torch.cat(scores, dim=-1).softmax(dim=-1).split([s.shape[-1] for s in scores], dim=-1)
+    attended = [torch.bmm(w, values) for w, (_, values) in zip(weights, pieces, strict=True)]
+    return torch.stack(attended).sum(dim=0).reshape(query.shape)
 
 
 def _attend(

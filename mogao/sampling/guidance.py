@@ -158,6 +158,7 @@ class GuidedVelocity:
 
     Attributes:
         evaluations: Network evaluations so far, every branch counted.
+        clean: What the last call's latents would become if the flow went straight on.
     """
 
     def __init__(
@@ -169,6 +170,7 @@ class GuidedVelocity:
         positions: Sequence[Float32[Tensor, "tokens 3"]],
     ) -> None:
         self.evaluations = 0
+        self.clean: Latents | None = None
         self._runner, self._guidance, self._caches = runner, guidance, caches
         self._positions = positions
         self._groups: dict[tuple[int, ...], DenoiseGroup] = {}
@@ -182,7 +184,9 @@ class GuidedVelocity:
         runs = [Run(TokenKind.NOISY, self._positions[i], latents, t) for i in needed]
         velocities = self._runner.velocity(self._groups[needed], runs)
         self.evaluations += len(needed)
-        return self._guidance.combine(dict(zip(needed, velocities, strict=True)), t)
+        guided = self._guidance.combine(dict(zip(needed, velocities, strict=True)), t)
+        self.clean = latents - t * guided
+        return guided
 
 
 def _sum(branches: Sequence[Branch]) -> Branch:

@@ -5,6 +5,7 @@ In: the options of a call, checked against the limits. Out: limits that the next
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +34,7 @@ class Plan:
         grammar: Rule on the tokens of all texts.
         images: Pictures drawn.
         text_tokens: Text tokens written.
+        end: When the call must end, on the monotonic clock.
     """
 
     generation: GenerationConfig
@@ -45,6 +47,7 @@ class Plan:
     grammar: Grammar | None = None
     images: int = 0
     text_tokens: int = 0
+    end: float | None = None
 
     def check(self, *, token_pixels: int) -> None:
         """Refuse options that cannot be served.
@@ -62,7 +65,23 @@ class Plan:
         if self.max_tokens is not None and self.max_tokens < 0:
             raise RequestError(f"max_tokens is {self.max_tokens}; it must not be negative")
         default = (self.generation.image.height, self.generation.image.width)
-        check_size(self.image_size or default, token_pixels=token_pixels)
+        height, width = self.image_size or default
+        check_size((height, width), token_pixels=token_pixels)
+        most = self.generation.limits.max_output_pixels
+        if height * width > most:
+            raise RequestError(
+                f"a picture of {height} x {width} pixels exceeds limits.max_output_pixels = {most}"
+            )
+
+    def start(self) -> None:
+        """Start the clock of `limits.max_seconds`."""
+        seconds = self.generation.limits.max_seconds
+        self.end = None if seconds is None else time.monotonic() + seconds
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time of the call is over."""
+        return self.end is not None and time.monotonic() > self.end
 
     def size(self, last: Size | None) -> Size:
         """Return the size of the next picture, `last` being that of the picture before."""
@@ -76,6 +95,8 @@ class Plan:
             settings.max_tokens if self.max_tokens is None else self.max_tokens
         ):
             return "max_tokens"
+        if self.is_late:
+            return "max_seconds"
         is_full = context_tokens >= self.generation.limits.max_context_tokens
         return "max_context" if is_full else None
 
@@ -89,5 +110,7 @@ class Plan:
         limits = self.generation.limits
         if self.images >= (limits.max_images if self.max_images is None else self.max_images):
             return "max_images"
+        if self.is_late:
+            return "max_seconds"
         is_full = context_tokens + picture_tokens > limits.max_context_tokens
         return "max_context" if is_full else "image"

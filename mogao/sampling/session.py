@@ -6,56 +6,51 @@ the session's own generator, so a session depends on its inputs, its settings an
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
+from copy import copy
 from typing import Any
 
-import numpy as np
 import torch
 
-from mogao.config import KEEP_ALL, Drop, GenerationConfig, ImageSamplingConfig
+from mogao.config import GenerationConfig
 from mogao.errors import RequestError
-from mogao.packing.positions import image_positions
-from mogao.sampling.cache import KVCache
-from mogao.sampling.codes import Parts, PictureCodes
-from mogao.sampling.context import Context, read
-from mogao.sampling.events import (
-    Event,
-    Finished,
-    ImageFinished,
-    ImageStarted,
-    ImageStep,
-    TextDelta,
-)
-from mogao.sampling.guidance import Guidance, GuidedVelocity, guidance_of, resolve
-from mogao.sampling.image import Reuse, Velocity, sampler_of, schedule_of
+from mogao.sampling.codes import Parts
+from mogao.sampling.events import Event, ImageFinished, TextDelta
 from mogao.sampling.inputs import Content, Size, as_segments, fitted
-from mogao.sampling.plan import Plan, Stop
+from mogao.sampling.loop import InterleavedLoop
+from mogao.sampling.plan import Plan
 from mogao.sampling.runner import Runner
-from mogao.sampling.text import Grammar, TextWriter, forbidden_bias
-from mogao.sampling.transcript import Transcript
-from mogao.sequence import ImageSegment, InterleavedSequence, Role, TextSegment
+from mogao.sampling.state import DocumentState
+from mogao.sampling.text import Grammar
+from mogao.sequence import ImageSegment, InterleavedSequence, Role
 
 
 class Session:
-    """The interleaved loop over one document. Source: arXiv 2505.05472, inference.
+    """A document and its model: extend it, let the model go on, go back, branch off.
 
-    Text is decoded until the model ends its turn or opens a picture; the picture is denoised under
-    its guidance branches and decoded; its understanding tokens and its final latents are read into
-    the cache; text goes on behind it.
+    Attributes:
+        generation: Default settings of every call.
+        state: The document with all that was computed about it.
     """
 
-    def __init__(self, parts: Parts, *, generation: GenerationConfig, seed: int = 0) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        generation: GenerationConfig,
+        seed: int = 0,
+        runner: Runner | None = None,
+    ) -> None:
+        """Begin an empty document.
+
+        Args:
+            parts: The model.
+            generation: Default settings.
+            seed: Of all draws.
+            runner: Runs the steps; None runs them alone, an engine's joins those of many sessions.
+        """
         self.generation = generation
-        self._parts = parts
-        self._runner = Runner(parts.transformer)
-        self._generator = torch.Generator(parts.device).manual_seed(seed)
-        self._codes = PictureCodes(parts)
-        self._contexts: dict[Drop, Context] = {}
-        self._transcript = Transcript(
-            parts.tokenizer, parts.config.transformer, token_pixels=parts.config.token_pixels
-        )
-        self._whole = self._transcript.mark()  # behind the last whole segment
+        self.state = DocumentState(parts, runner or Runner(parts.transformer), seed=seed)
         self._is_streaming = False
         self._trace: dict[str, Any] = {
             "seed": seed,
@@ -67,12 +62,43 @@ class Session:
     @property
     def sequence(self) -> InterleavedSequence:
         """The document so far: what the caller gave and what the model finished."""
-        return self._transcript.sequence
+        return self.state.transcript.sequence
 
     @property
     def cache_bytes(self) -> int:
-        """Memory of all caches."""
-        return sum(context.cache.bytes for context in self._contexts.values())
+        """Memory of all caches; what they share counts once."""
+        return self.state.cache_bytes
+
+    def fork(self, *, seed: int | None = None) -> Session:
+        """Return an independent session with the same document; its keys and values are shared.
+
+        Args:
+            seed: Of the fork's draws; None draws what this session would draw next.
+
+        Raises:
+            RequestError: The session is generating.
+        """
+        self._check_idle()
+        other = copy(self)
+        other.state = self.state.fork(seed=seed)
+        trace = self._trace | {"inputs": list(self._trace["inputs"])}
+        trace["events"] = [*self._trace["events"], {"event": "forked", "seed": seed}]
+        other._trace = trace  # noqa: SLF001 - a copy of this class
+        return other
+
+    def rewind(self, num_segments: int) -> None:
+        """Forget all but the first segments of the document; draws are not taken back.
+
+        Raises:
+            RequestError: The session is generating, or there are fewer segments.
+        """
+        self._check_idle()
+        count = len(self.state.transcript.segments)
+        if not 0 <= num_segments <= count:
+            raise RequestError(f"cannot go back to {num_segments} segments: there are {count}")
+        self.state.transcript.cut(num_segments)
+        self.state.trim()
+        self._note("rewound", segments=num_segments)
 
     def trace(self) -> dict[str, Any]:
         """Return what happened, as JSON values: seed, settings, changed inputs, events, costs."""
@@ -100,13 +126,13 @@ class Session:
                 document is then as before.
         """
         self._check_idle()
-        limits, side = self.generation.limits, self._parts.config.token_pixels
+        limits, side = self.generation.limits, self.state.parts.config.token_pixels
         pairs = [fitted(s, limits, token_pixels=side) for s in as_segments(content, role)]
-        before, is_kept = self._transcript.index, False
+        before, is_kept = self.state.transcript.index, False
         try:
             for segment, _ in pairs:
-                self._transcript.add(segment)
-            needed = self._transcript.num_tokens
+                self.state.transcript.add(segment)
+            needed = self.state.transcript.num_tokens
             if needed > limits.max_context_tokens:
                 raise RequestError(
                     f"the document would take {needed} tokens; limits.max_context_tokens is "
@@ -115,7 +141,7 @@ class Session:
             is_kept = True
         finally:
             if not is_kept:
-                self._transcript.cut(before)
+                self.state.transcript.cut(before)
         self._trace["inputs"] += [change for _, change in pairs if change is not None]
 
     def generate_text(
@@ -202,161 +228,17 @@ class Session:
 
     def _check(self, plan: Plan) -> None:
         self._check_idle()
-        if not self._transcript.segments:
+        if not self.state.transcript.segments:
             raise RequestError("the document is empty: extend the session before generating")
-        plan.check(token_pixels=self._parts.config.token_pixels)
+        plan.check(token_pixels=self.state.parts.config.token_pixels)
 
     def _events(self, plan: Plan) -> Generator[Event, None, None]:
-        """The interleaved loop."""
         self._check_idle()
         self._is_streaming = True
-        self._whole = self._transcript.mark()
         try:
-            self._transcript.open_turn("model")
-            is_forced = plan.force_image
-            while True:
-                reason: Stop = "image" if is_forced else (yield from self._write(plan))
-                is_forced = False
-                if reason == "image":
-                    reason = self._picture_limit(plan)
-                if reason != "image":
-                    break
-                yield from self._draw(plan)
-                if plan.only_image:
-                    reason = "max_images"
-                    break
-            self._note("finished", reason=reason)
-            yield Finished(reason, text_tokens=plan.text_tokens, images=plan.images)
+            yield from InterleavedLoop(self.state, plan, self._note).events()
         finally:
-            self._transcript.rewind(self._whole)
             self._is_streaming = False
-
-    def _write(self, plan: Plan) -> Generator[Event, None, Stop]:
-        """Write text until the model ends its turn, opens a picture or meets a limit."""
-        tokenizer, transcript = self._parts.tokenizer, self._transcript
-        start = time.perf_counter()
-        context = self._context(KEEP_ALL)
-        read([(context, transcript.spans)], self._codes, runner=self._runner)
-        prefill_seconds = time.perf_counter() - start
-        bias = forbidden_bias(
-            tokenizer,
-            self._parts.config.transformer.vocab_size,
-            allow_image=not plan.forbid_images,
-            device=self._parts.device,
-        )
-        stops: dict[int, Stop] = {tokenizer.end: "end", tokenizer.image_open: "image"}
-        writer = TextWriter(
-            tokenizer,
-            plan.generation.text,
-            bias=bias,
-            generator=self._generator,
-            history=transcript.text_ids,
-            grammar=plan.grammar,
-        )
-        before = transcript.mark()
-        while True:
-            assert context.hidden is not None
-            token = writer.choose(self._parts.transformer.logits(context.hidden)[0])
-            reason = stops.get(token) or plan.text_limit(transcript.num_tokens)
-            if reason:
-                break
-            plan.text_tokens += 1
-            delta = writer.take(token)
-            if writer.is_stopped:
-                reason = "stop"
-            else:
-                context.read_token(transcript.write_token(token))
-            if delta is not None:
-                yield delta
-            if reason:
-                break
-        if tail := writer.flush():
-            yield tail
-        if (ids := writer.finish()) != writer.ids:
-            transcript.rewind(before)
-            for token in ids:
-                transcript.write_token(token)
-        if ids:
-            transcript.finish_text(TextSegment(tokenizer.decode(ids)), ids)
-            self._whole = transcript.mark()
-        seconds = round(time.perf_counter() - start, 4)
-        self._note(
-            "text", tokens=len(ids), prefill_seconds=round(prefill_seconds, 4), seconds=seconds
-        )
-        return reason
-
-    def _draw(self, plan: Plan) -> Iterator[Event]:
-        """Denoise one picture, decode it and put it into the document."""
-        config, transcript = plan.generation.image, self._transcript
-        height, width = self._size(plan)
-        number, drawn = plan.images, transcript.index
-        yield ImageStarted(number, height, width)
-        start = time.perf_counter()
-        side = self._parts.config.token_pixels
-        grid = (height // side, width // side)
-        # Only the size counts: the open token comes before there is a picture.
-        transcript.open_picture(ImageSegment(np.zeros((height, width, 3), np.uint8)))
-        velocity, guidance = self._guided_velocity(config, grid, drawn=drawn)
-        latents = noise = torch.randn(
-            (grid[0] * grid[1], self._parts.config.transformer.latent_dim),
-            generator=self._generator,
-            device=self._parts.device,
-        )
-        times = schedule_of(config)
-        field: Velocity = velocity
-        if config.reuse_threshold:
-            field = Reuse(velocity, threshold=config.reuse_threshold, last=times[-2])
-        sampler = sampler_of(config, generator=self._generator)
-        for step, state in enumerate(sampler(field, noise, times)):
-            latents = state
-            yield ImageStep(number, step, len(times) - 1)
-        image = ImageSegment(self._codes.picture(latents, grid))
-        self._codes.keep(drawn, image, latents)
-        transcript.finish_picture(image)
-        self._whole = transcript.mark()
-        plan.images += 1
-        seconds = time.perf_counter() - start
-        self._note(
-            "image",
-            height=height,
-            width=width,
-            num_steps=len(times) - 1,
-            evaluations=velocity.evaluations,
-            branches={branch.name: branch.coefficient(1.0) for branch in guidance.branches},
-            seconds=round(seconds, 4),
-        )
-        yield ImageFinished(number, image, velocity.evaluations, seconds)
-
-    def _guided_velocity(
-        self, config: ImageSamplingConfig, grid: tuple[int, int], *, drawn: int
-    ) -> tuple[GuidedVelocity, Guidance]:
-        """Return the velocity under all branches, whose contexts are read when they are needed."""
-        guidance, kept = resolve(guidance_of(config), self._transcript.spans, drawn=drawn)
-        contexts = [self._context(branch.drop) for branch in guidance.branches]
-
-        def caches(numbers: Sequence[int]) -> list[KVCache]:
-            read([(contexts[i], kept[i]) for i in numbers], self._codes, runner=self._runner)
-            return [contexts[i].cache for i in numbers]
-
-        form = self._parts.config.transformer.positions
-        # The open token is the last of every context; the picture begins behind it.
-        positions = [image_positions(spans[-1].time + 1, grid, form) for spans in kept]
-        tensors = [torch.from_numpy(rows).to(self._parts.device) for rows in positions]
-        return GuidedVelocity(self._runner, guidance, caches, positions=tensors), guidance
-
-    def _context(self, drop: Drop) -> Context:
-        if drop not in self._contexts:
-            self._contexts[drop] = Context(self._runner, drop=drop)
-        return self._contexts[drop]
-
-    def _size(self, plan: Plan) -> Size:
-        images = self._transcript.sequence.images
-        return plan.size(images[-1].size if images else None)
-
-    def _picture_limit(self, plan: Plan) -> Stop:
-        height, width = self._size(plan)
-        tokens = height * width // self._parts.config.token_pixels**2
-        return plan.picture_limit(self._transcript.num_tokens, picture_tokens=2 * tokens + 2)
 
     def _check_idle(self) -> None:
         if self._is_streaming:

@@ -8,6 +8,7 @@ ids it was written with, and that the last turn is still open. It knows no tenso
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 from mogao.config import TransformerConfig
@@ -33,6 +34,8 @@ class Transcript:
         segments: Everything that is complete.
         spans: All tokens, those of an unfinished segment included.
         num_tokens: Tokens that a context without drops keeps in its cache.
+        ids: Of each segment that the model wrote, the tokens it was written with; else None.
+        writer: Makes the next spans.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class Transcript:
     ) -> None:
         self._vocabulary, self._config, self._token_pixels = vocabulary, config, token_pixels
         self.segments: list[Segment] = []
-        self._ids: list[tuple[int, ...] | None] = []
+        self.ids: list[tuple[int, ...] | None] = []
         self._role: Role | None = None
         self._restart()
 
@@ -67,7 +70,14 @@ class Transcript:
     @property
     def time(self) -> int:
         """Time position of the next token."""
-        return self._writer.time
+        return self.writer.time
+
+    def copy(self) -> Transcript:
+        """Return an independent transcript with the same content."""
+        other = copy(self)
+        other.segments, other.spans = list(self.segments), list(self.spans)
+        other.ids, other.writer = list(self.ids), copy(self.writer)
+        return other
 
     def add(self, segment: Segment) -> None:
         """Append a complete segment; the first one of another speaker opens turns from the start.
@@ -77,7 +87,7 @@ class Transcript:
         """
         was_conversation = self.is_conversation or not self.segments
         self.segments.append(segment)
-        self._ids.append(None)
+        self.ids.append(None)
         if was_conversation or not self.is_conversation:
             self._lay_out(len(self.segments) - 1)
             return
@@ -90,25 +100,25 @@ class Transcript:
 
     def write_token(self, token: int) -> Span:
         """Append a token of the text that is being written."""
-        span = self._writer.text_ids((token,), index=self.index)
+        span = self.writer.text_ids((token,), index=self.index)
         self._append([span])
         return span
 
     def finish_text(self, segment: TextSegment, ids: Sequence[int]) -> None:
         """Complete the text whose tokens were written one by one."""
         self.segments.append(segment)
-        self._ids.append(tuple(ids))
+        self.ids.append(tuple(ids))
 
     def open_picture(self, image: ImageSegment) -> int:
         """Append the token that opens a picture and return the picture's time position."""
-        self._append([self._writer.open(image, index=self.index)])
-        return self._writer.time
+        self._append([self.writer.open(image, index=self.index)])
+        return self.writer.time
 
     def finish_picture(self, image: ImageSegment) -> None:
         """Complete the opened picture and close it."""
-        self._append(self._writer.picture(image, index=self.index))
+        self._append(self.writer.picture(image, index=self.index))
         self.segments.append(image)
-        self._ids.append(None)
+        self.ids.append(None)
 
     def mark(self) -> Mark:
         """Return where the transcript is."""
@@ -116,41 +126,41 @@ class Transcript:
 
     def rewind(self, mark: Mark) -> None:
         """Forget everything behind a mark."""
-        del self.segments[mark.num_segments :], self._ids[mark.num_segments :]
+        del self.segments[mark.num_segments :], self.ids[mark.num_segments :]
         del self.spans[mark.num_spans :]
-        self.num_tokens, self._writer.time, self._role = mark.num_tokens, mark.time, mark.role
+        self.num_tokens, self.writer.time, self._role = mark.num_tokens, mark.time, mark.role
 
     def cut(self, num_segments: int) -> None:
         """Forget all but the first segments; the way back over a change to a conversation."""
-        del self.segments[num_segments:], self._ids[num_segments:]
+        del self.segments[num_segments:], self.ids[num_segments:]
         self._restart()
         for index in range(num_segments):
             self._lay_out(index)
 
     def _restart(self) -> None:
-        self._writer = SpanWriter(self._vocabulary, self._config, token_pixels=self._token_pixels)
+        self.writer = SpanWriter(self._vocabulary, self._config, token_pixels=self._token_pixels)
         self._role = None
         self.spans: list[Span] = []
         self.num_tokens = 0
-        self._append([self._writer.begin()])
+        self._append([self.writer.begin()])
 
     def _turn(self, role: Role, *, index: int) -> None:
         if self._role == role:
             return
         if self._role == "model":
-            self._append([self._writer.end(segment=index - 1)])
-        self._append([self._writer.role(role, segment=index)])
+            self._append([self.writer.end(segment=index - 1)])
+        self._append([self.writer.role(role, segment=index)])
         self._role = role
 
     def _lay_out(self, index: int) -> None:
         """Append the spans of a complete segment, its turn's opening included."""
-        segment, ids = self.segments[index], self._ids[index]
+        segment, ids = self.segments[index], self.ids[index]
         if self.is_conversation:
             self._turn(segment.role, index=index)
         if ids is not None:
-            self._append([self._writer.text_ids((i,), index=index) for i in ids])
+            self._append([self.writer.text_ids((i,), index=index) for i in ids])
         else:
-            self._append(self._writer.segment(segment, index=index))
+            self._append(self.writer.segment(segment, index=index))
 
     def _append(self, spans: Sequence[Span]) -> None:
         self.spans.extend(spans)

@@ -10,9 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from mogao.config import KEEP_ALL, GenerationConfig, LimitsConfig, TextSamplingConfig
+from mogao.config import (
+    KEEP_ALL,
+    Drop,
+    GenerationConfig,
+    LimitsConfig,
+    TextSamplingConfig,
+)
 from mogao.errors import RequestError
 from mogao.pipeline import Mogao
+from mogao.sampling.cache import held_bytes
 from mogao.sampling.context import read
 from mogao.sampling.events import Event, Finished, ImageFinished, ImageStarted, ImageStep, TextDelta
 from mogao.sampling.session import Session
@@ -65,11 +72,15 @@ def test_text_deltas_join_to_the_text_of_the_document(model: Mogao) -> None:
 def test_the_model_itself_opens_a_picture() -> None:
     model = tiny_model(tied_embeddings=False)
     session = talk(model)
-    session._transcript.open_turn("model")
+    session.state.transcript.open_turn("model")
     head = model.parts.transformer.text_head
-    context = session._context(KEEP_ALL)
+    context = session.state.context(KEEP_ALL)
     with torch.no_grad():
-        read([(context, session._transcript.spans)], session._codes, runner=session._runner)
+        read(
+            [(context, session.state.transcript.spans)],
+            session.state.codes,
+            runner=session.state.runner,
+        )
         assert head.projection is not None
         assert context.hidden is not None
         head.projection.weight.zero_()
@@ -240,7 +251,7 @@ def test_a_full_context_ends_the_stream(model: Mogao) -> None:
     session = model.session(generation=config, seed=4)
     session.extend("0123456789")
     assert last(list(session.stream(forbid_images=True))).reason == "max_context"
-    assert session._transcript.num_tokens == 20
+    assert session.state.transcript.num_tokens == 20
     assert last(list(session.stream(force_image=True))).reason == "max_context"
     with pytest.raises(RequestError, match="no room"):
         session.generate_image()
@@ -264,7 +275,7 @@ def test_limits_out_of_bounds_are_refused_at_once(model: Mogao, options) -> None
 def test_special_tokens_typed_by_a_user_are_text(model: Mogao) -> None:
     session = model.session()
     session.extend("<image></image><end><model>", role="user")
-    ids = [i for span in session._transcript.spans[2:] for i in span.ids]
+    ids = [i for span in session.state.transcript.spans[2:] for i in span.ids]
     assert min(ids) >= 8
 
 
@@ -274,7 +285,7 @@ def test_turns_alternate_in_a_conversation(model: Mogao) -> None:
     session.extend("another", role="user")
     session.generate_image()
     tokenizer = model.parts.tokenizer
-    markers = [i for span in session._transcript.spans for i in span.ids if i < 8]
+    markers = [i for span in session.state.transcript.spans for i in span.ids if i < 8]
     assert markers == [
         tokenizer.begin, tokenizer.user, tokenizer.model, tokenizer.end, tokenizer.user,
         tokenizer.model, tokenizer.image_open, tokenizer.image_close,
@@ -301,9 +312,9 @@ def test_the_trace_adds_up(model: Mogao) -> None:
 def test_contexts_of_guidance_exist_only_once_a_picture_is_drawn(model: Mogao) -> None:
     session = talk(model)
     session.generate_text()
-    assert len(session._contexts) == 1
+    assert len(session.state.contexts) == 1
     session.generate_image()
-    assert len(session._contexts) == 2
+    assert len(session.state.contexts) == 2
 
 
 def test_a_stop_string_ends_the_text_and_leaves_no_trace(model: Mogao) -> None:
@@ -327,5 +338,98 @@ def test_a_stop_string_ends_the_text_and_leaves_no_trace(model: Mogao) -> None:
     again = model.session(seed=1)
     again.extend(["once", TextSegment(kept)])
     expected = again.generate_image()
-    session._generator.manual_seed(1)
+    session.state.generator.manual_seed(1)
     assert np.array_equal(session.generate_image().pixels, expected.pixels)
+
+
+def changed(generation: GenerationConfig, **parts: dict[str, object]) -> GenerationConfig:
+    data = generation.model_dump()
+    return GenerationConfig.model_validate(
+        {name: value | parts.get(name, {}) for name, value in data.items()}
+    )
+
+
+def test_a_fork_goes_on_as_the_session_itself_would(model: Mogao) -> None:
+    session = talk(model)
+    session.generate_text(max_tokens=4)
+    alone = [talk(model), talk(model)]
+    for other in alone:
+        other.generate_text(max_tokens=4)
+    fork = session.fork()
+    other_seed = session.fork(seed=7)
+    before = session.cache_bytes
+    pixels, text = alone[0].generate_image().pixels, alone[0].generate_text(max_tokens=4)
+    for each in (session, fork):
+        assert np.array_equal(each.generate_image().pixels, pixels)
+        assert each.generate_text(max_tokens=4) == text
+    assert not np.array_equal(other_seed.generate_image().pixels, pixels)
+    assert before > 0
+    assert {"event": "forked", "seed": None} in fork.trace()["events"]
+    assert "forked" not in {event["event"] for event in session.trace()["events"]}
+
+
+def test_a_fork_shares_what_was_read(model: Mogao) -> None:
+    session = talk(model)
+    session.generate_text(max_tokens=4)
+    fork = session.fork()
+    caches = [each.state.context(KEEP_ALL).cache for each in (session, fork)]
+    assert held_bytes(caches) == session.cache_bytes == fork.cache_bytes
+
+
+def test_going_back_forgets_and_goes_on_as_before(model: Mogao) -> None:
+    session = talk(model)
+    count = len(session.sequence)
+    state = session.state.generator.get_state()
+    first = session.generate_image()
+    session.generate_text(max_tokens=4)
+    session.rewind(count)
+    assert len(session.sequence) == count
+    session.state.generator.set_state(state)
+    assert np.array_equal(session.generate_image().pixels, first.pixels)
+    for wrong in (-1, 99):
+        with pytest.raises(RequestError, match="cannot go back"):
+            session.rewind(wrong)
+    session.rewind(0)
+    assert session.sequence.segments == ()
+    with pytest.raises(RequestError, match="empty"):
+        session.generate_text()
+
+
+def test_branches_begin_with_what_they_share(model: Mogao) -> None:
+    """A large picture at the beginning is read once for the full and the text-free branch."""
+    session = model.session()
+    session.extend(ImageSegment(picture(1, height=64, width=64), role="model"))
+    session.extend("make it red")
+    session.generate_image(size=(32, 32))
+    full, pictures = (session.state.contexts[d] for d in (KEEP_ALL, Drop(text=True)))
+    assert pictures.cache.slabs[0] is full.cache.slabs[0]
+    assert session.cache_bytes < full.cache.bytes + pictures.cache.bytes
+
+
+@pytest.mark.parametrize("kind", ["linear", "decoder"])
+def test_previews_come_at_their_turn(model: Mogao, kind: str) -> None:
+    settings = {"previews": kind, "preview_every": 2, "num_steps": 5}
+    generation = changed(tiny_generation(), image=settings)
+    session = talk(model)
+    events = list(session.stream(force_image=True, max_tokens=0, max_images=1,
+                                 generation=generation))  # fmt: skip
+    steps = [event for event in events if isinstance(event, ImageStep)]
+    assert [step.preview is not None for step in steps] == [False, True, False, True, False]
+    preview = steps[1].preview
+    assert preview is not None
+    assert preview.shape == (32, 48, 3)
+    plain = talk(model)
+    plain.generation = changed(tiny_generation(), image={"num_steps": 5})
+    assert np.array_equal(plain.generate_image().pixels, session.sequence.images[-1].pixels)
+
+
+def test_time_runs_out_between_steps(model: Mogao) -> None:
+    hurry = changed(tiny_generation(), limits={"max_seconds": 1e-9})
+    session = talk(model)
+    count = len(session.sequence)
+    events = list(session.stream(generation=hurry))
+    assert events == [Finished("max_seconds", text_tokens=0, images=0)]
+    assert len(session.sequence) == count
+    with pytest.raises(RequestError, match="exceeds"):
+        session.generate_image(generation=changed(tiny_generation(),
+                                                  limits={"max_output_pixels": 100}))  # fmt: skip

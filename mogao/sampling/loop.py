@@ -1,0 +1,204 @@
+"""The interleaved loop: text until the model ends or opens a picture, the picture, and on.
+
+In: the state of a document and the plan of a call. Out: events, while the document grows; a loop
+that is left early leaves it as it was behind the last whole segment.
+Source: arXiv 2505.05472, inference.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+
+import numpy as np
+import torch
+
+from mogao.config import KEEP_ALL
+from mogao.sampling.events import (
+    Event,
+    Finished,
+    ImageFinished,
+    ImageStarted,
+    ImageStep,
+)
+from mogao.sampling.guidance import GuidedVelocity
+from mogao.sampling.image import Latents, Reuse, Velocity, sampler_of, schedule_of
+from mogao.sampling.inputs import Size
+from mogao.sampling.plan import Plan, Stop
+from mogao.sampling.state import DocumentState
+from mogao.sampling.text import TextWriter, forbidden_bias
+from mogao.sampling.transcript import Mark
+from mogao.sequence import ImageSegment, Pixels, TextSegment
+
+Note = Callable[..., None]
+"""Takes the name of an event and facts about it, for the trace."""
+
+
+class InterleavedLoop:
+    """One call: goes on with a document until the model, the caller or a limit ends it.
+
+    Text is decoded until the model ends its turn or opens a picture; the picture is denoised under
+    its guidance branches and decoded; its understanding tokens and its final latents are read into
+    the cache; text goes on behind it.
+    """
+
+    def __init__(self, state: DocumentState, plan: Plan, note: Note) -> None:
+        self._state, self._plan, self._note = state, plan, note
+        self._whole = state.transcript.mark()  # behind the last whole segment
+
+    def events(self) -> Generator[Event, None, None]:
+        """Yield what happens; `Finished` is the last."""
+        plan, transcript = self._plan, self._state.transcript
+        plan.start()
+        try:
+            transcript.open_turn("model")
+            is_forced = plan.force_image
+            while True:
+                reason: Stop = "image" if is_forced else (yield from self._write())
+                is_forced = False
+                if reason == "image":
+                    reason = self._picture_limit()
+                if reason != "image":
+                    break
+                is_drawn = yield from self._draw()
+                if plan.only_image or not is_drawn:
+                    reason = "max_images" if is_drawn else "max_seconds"
+                    break
+            self._note("finished", reason=reason)
+            yield Finished(reason, text_tokens=plan.text_tokens, images=plan.images)
+        finally:
+            transcript.rewind(self._whole)
+
+    def _write(self) -> Generator[Event, None, Stop]:
+        """Write text until the model ends its turn, opens a picture or meets a limit."""
+        plan, transcript, parts = self._plan, self._state.transcript, self._state.parts
+        start = time.perf_counter()
+        before = transcript.mark()
+        (context,) = self._state.read([(KEEP_ALL, transcript.spans)])
+        prefill_seconds = time.perf_counter() - start
+        stops: dict[int, Stop] = {parts.tokenizer.end: "end", parts.tokenizer.image_open: "image"}
+        writer = self._writer()
+        while True:
+            assert context.hidden is not None
+            token = writer.choose(parts.transformer.logits(context.hidden)[0])
+            reason = stops.get(token) or plan.text_limit(transcript.num_tokens)
+            if reason:
+                break
+            plan.text_tokens += 1
+            delta = writer.take(token)
+            if not writer.is_stopped:
+                context.read_token(transcript.write_token(token))
+            if delta is not None:
+                yield delta
+            if writer.is_stopped:
+                reason = "stop"
+                break
+        if (tail := writer.flush()) is not None:
+            yield tail
+        self._finish_text(writer, before)
+        seconds = round(time.perf_counter() - start, 4)
+        self._note("text", tokens=len(writer.ids), prefill_seconds=round(prefill_seconds, 4),
+                   seconds=seconds)  # fmt: skip
+        return reason
+
+    def _writer(self) -> TextWriter:
+        parts, plan = self._state.parts, self._plan
+        bias = forbidden_bias(
+            parts.tokenizer,
+            parts.config.transformer.vocab_size,
+            allow_image=not plan.forbid_images,
+            device=parts.device,
+        )
+        return TextWriter(
+            parts.tokenizer,
+            plan.generation.text,
+            bias=bias,
+            generator=self._state.generator,
+            history=self._state.transcript.text_ids,
+            grammar=plan.grammar,
+        )
+
+    def _finish_text(self, writer: TextWriter, before: Mark) -> None:
+        """Put a text into the document; where a stop string cut it, without the rest."""
+        transcript = self._state.transcript
+        ids = writer.finish()
+        if ids != writer.ids:
+            transcript.rewind(before)
+            for token in ids:
+                transcript.write_token(token)
+        if ids:
+            text = self._state.parts.tokenizer.decode(ids)
+            transcript.finish_text(TextSegment(text), ids)
+            self._whole = transcript.mark()
+
+    def _draw(self) -> Generator[Event, None, bool]:
+        """Denoise one picture, decode it and put it into the document; False if time ran out."""
+        state, plan, transcript = self._state, self._plan, self._state.transcript
+        config, (height, width) = plan.generation.image, self._size()
+        number, drawn = plan.images, transcript.index
+        yield ImageStarted(number, height, width)
+        start = time.perf_counter()
+        side = state.parts.config.token_pixels
+        grid = (height // side, width // side)
+        # Only the size counts: the open token comes before there is a picture.
+        transcript.open_picture(ImageSegment(np.zeros((height, width, 3), np.uint8)))
+        velocity, guidance = state.guided_velocity(config, grid, drawn=drawn)
+        times = schedule_of(config)
+        latents, count = torch.empty(0), len(times) - 1
+        for step, state_behind in enumerate(self._denoise(velocity, times, grid)):
+            latents = state_behind
+            if plan.is_late and step + 1 < count:
+                return False
+            yield ImageStep(number, step, count, self._preview(velocity, grid, step))
+        image = ImageSegment(state.codes.picture(latents, grid))
+        state.codes.keep(drawn, image, latents)
+        transcript.finish_picture(image)
+        self._whole = transcript.mark()
+        plan.images += 1
+        seconds = time.perf_counter() - start
+        self._note(
+            "image",
+            height=height,
+            width=width,
+            num_steps=count,
+            evaluations=velocity.evaluations,
+            branches={branch.name: branch.coefficient(1.0) for branch in guidance.branches},
+            seconds=round(seconds, 4),
+        )
+        yield ImageFinished(number, image, velocity.evaluations, seconds)
+        return True
+
+    def _denoise(
+        self, velocity: GuidedVelocity, times: list[float], grid: tuple[int, int]
+    ) -> Iterator[Latents]:
+        """Return the latents behind each interval, from noise of the document's generator."""
+        config, state = self._plan.generation.image, self._state
+        noise = torch.randn(
+            (grid[0] * grid[1], state.parts.config.transformer.latent_dim),
+            generator=state.generator,
+            device=state.parts.device,
+        )
+        field: Velocity = velocity
+        if config.reuse_threshold:
+            field = Reuse(velocity, threshold=config.reuse_threshold, last=times[-2])
+        return sampler_of(config, generator=state.generator)(field, noise, times)
+
+    def _preview(self, velocity: GuidedVelocity, grid: tuple[int, int], step: int) -> Pixels | None:
+        """The picture as it would be if the flow went straight on, where one is asked for."""
+        config = self._plan.generation.image
+        if config.previews == "none" or (step + 1) % config.preview_every:
+            return None
+        assert velocity.clean is not None
+        if config.previews == "decoder":
+            return self._state.codes.picture(velocity.clean, grid)
+        return self._state.codes.rough_picture(velocity.clean, grid)
+
+    def _size(self) -> Size:
+        images = self._state.transcript.sequence.images
+        return self._plan.size(images[-1].size if images else None)
+
+    def _picture_limit(self) -> Stop:
+        height, width = self._size()
+        transcript, side = self._state.transcript, self._state.parts.config.token_pixels
+        tokens = height * width // side**2
+        return self._plan.picture_limit(transcript.num_tokens, picture_tokens=2 * tokens + 2)
