@@ -36,6 +36,18 @@ class CheckpointError(MogaoError):
     exit_code = 5
 
 
+class BusyError(MogaoError):
+    """A server or an engine takes no more work at the moment."""
+
+    exit_code = 6
+
+
+class CancelledError(MogaoError):
+    """Work was cancelled before it was done."""
+
+    exit_code = 130
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint with the closest known name, or with all of them when none is close."""
     names = sorted(known)

@@ -203,8 +203,8 @@ def test_cached_equals_full_for_text(variant: str) -> None:
         )
         logits = []
         for token in [*tokenizer.encode(answer), None]:
-            assert context.hidden is not None
-            logits.append(model.parts.transformer.logits(context.hidden))
+            assert context.logits is not None
+            logits.append(context.logits)
             if token is not None:
                 context.read_token(session.state.transcript.write_token(token))
     assert batch.targets.tolist() == [*tokenizer.encode(answer), tokenizer.image_open]
@@ -314,8 +314,8 @@ def test_text_is_blind_to_latents(model: Mogao) -> None:
     for codes in (session.state.codes, Scrambled):
         context = Context(runner, drop=KEEP_ALL)
         read([(context, spans)], codes, runner=runner)
-        assert context.hidden is not None
-        states.append(context.hidden)
+        assert context.logits is not None
+        states.append(context.logits)
     assert torch.equal(*states)
 
 

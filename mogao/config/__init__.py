@@ -19,6 +19,7 @@ from mogao.config.data import (
     reseeded,
 )
 from mogao.config.generation import (
+    EngineConfig,
     GenerationConfig,
     ImageSamplingConfig,
     LimitsConfig,
@@ -77,6 +78,7 @@ __all__ = [
     "DataConfig",
     "Drop",
     "DropoutConfig",
+    "EngineConfig",
     "FlowConfig",
     "GenerationConfig",
     "IlRopeConfig",

@@ -126,6 +126,17 @@ class LimitsConfig(Config):
     """Pictures that come in are scaled to at most this many pixels (128 x 128)."""
 
 
+class EngineConfig(Config):
+    """How many sessions share a model."""
+
+    max_active: Count = 16
+    """Sessions that run at a time."""
+    max_waiting: Count = 256
+    """Sessions that wait for a place; more are refused."""
+    step_tokens: Count = 4096
+    """Most tokens of one joined forward pass; a longer step runs alone."""
+
+
 class GenerationConfig(Config):
     """What `generation.json` of a model folder holds: the default quality."""
 

@@ -27,6 +27,7 @@ from mogao.model.vae import (
 )
 from mogao.model.vision import VisionEncoder
 from mogao.packing.spans import Span
+from mogao.sampling.runner import Runner
 from mogao.sequence import ImageSegment, Pixels
 from mogao.tokenizer import Tokenizer
 
@@ -58,8 +59,8 @@ class PictureCodes:
         known_latents: Likewise.
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, runner: Runner) -> None:
+        self._parts, self._runner = parts, runner
         self.known_features: dict[int, tuple[ImageSegment, Tensor]] = {}
         self.known_latents: dict[int, tuple[ImageSegment, Tensor]] = {}
 
@@ -77,7 +78,8 @@ class PictureCodes:
         assert span.image is not None
         known = self.known_features.get(span.segment)
         if known is None or known[0] is not span.image:
-            features = self._parts.vision(self._pixels(span.image))
+            pixels = self._pixels(span.image)
+            features = self._runner.call(lambda: self._parts.vision(pixels))
             known = self.known_features[span.segment] = (span.image, features)
         return known[1]
 
@@ -91,7 +93,8 @@ class PictureCodes:
 
     def encode(self, image: ImageSegment) -> Float32[Tensor, "tokens latent_dim"]:
         """Return the latent patches of any picture."""
-        encoded = self._parts.autoencoder.encode(self._pixels(image))
+        pixels = self._pixels(image)
+        encoded = self._runner.call(lambda: self._parts.autoencoder.encode(pixels))
         return patchify(encoded, patch=self._parts.config.latent_patch)[0]
 
     def keep(
@@ -105,15 +108,16 @@ class PictureCodes:
     ) -> Pixels:
         """Return the RGB bytes of latent patches."""
         patches = unpatchify(latents[None], grid=grid, patch=self._parts.config.latent_patch)
-        return tensor_to_pixels(self._parts.autoencoder.decode(patches))[0]
+        decoded = self._runner.call(lambda: self._parts.autoencoder.decode(patches))
+        return tensor_to_pixels(decoded)[0]
 
     def rough_picture(
         self, latents: Float32[Tensor, "tokens latent_dim"], grid: tuple[int, int]
     ) -> Pixels:
         """Return a cheap picture of latent patches: one linear map from each cell to a colour."""
-        autoencoder = self._parts.autoencoder
         patches = unpatchify(latents[None], grid=grid, patch=self._parts.config.latent_patch)
-        return tensor_to_pixels(rough_colours(autoencoder, patches))[0]
+        colours = self._runner.call(lambda: rough_colours(self._parts.autoencoder, patches))
+        return tensor_to_pixels(colours)[0]
 
     def _pixels(self, image: ImageSegment) -> Float32[Tensor, "1 3 height width"]:
         return pixels_to_tensor([image.pixels]).to(self._parts.device)

@@ -1,7 +1,7 @@
 """What one guidance branch has read: a cache over a real, possibly shorter token sequence.
 
-In: the spans that the branch keeps. Out: a filled cache and the final hidden state behind the last
-text token. Reading is incremental: only what differs from the spans read before is read anew, so
+In: the spans that the branch keeps. Out: a filled cache and the logits behind the last text
+token. Reading is incremental: only what differs from the spans read before is read anew, so
 forgetting and growing are one operation.
 """
 
@@ -17,7 +17,6 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from mogao.config import Drop
-from mogao.model.block import Hidden
 from mogao.packing.layout import TokenKind
 from mogao.packing.positions import Positions, image_positions, text_positions
 from mogao.packing.spans import Origin, Span
@@ -50,7 +49,7 @@ class Context:
         cache: Keys and values of all that was read.
         spans: What was read, in order.
         lengths: Of the cache, behind each span.
-        hidden: Final hidden state [1, hidden] of the last token read, where that was text.
+        logits: Behind the last token read [1, vocab], where that was text.
     """
 
     def __init__(self, runner: Runner, *, drop: Drop) -> None:
@@ -59,7 +58,7 @@ class Context:
         self.cache = KVCache(
             runner.config, dtype=runner.transformer.compute_dtype, device=runner.device
         )
-        self.hidden: Hidden | None = None
+        self.logits: Float32[Tensor, "1 vocab"] | None = None
         self.spans: list[Span] = []
         self.lengths: list[tuple[int, ...]] = []
 
@@ -76,7 +75,7 @@ class Context:
         other.spans, other.lengths = self.spans[:count], self.lengths[:count]
         lengths = self.lengths[count - 1] if count else [0 for _ in self.cache.lengths]
         other.cache = self.cache.fork(lengths)
-        other.hidden = self.hidden if count == len(self.spans) else None
+        other.logits = self.logits if count == len(self.spans) else None
         return other
 
     def num_shared(self, spans: Sequence[Span]) -> int:
@@ -89,13 +88,13 @@ class Context:
         """Read one more text token: the decode step."""
         positions = text_positions(span.time, 1, self.runner.config.positions)
         group = self._text_group(positions, span.ids)
-        self.hidden = self.runner.commit([group])[0]
+        self.logits = self.runner.commit([group])[0]
         self._note([span])
 
     def groups(self, spans: Sequence[Span], codes: Codes) -> Iterator[CommitGroup]:
         """Yield what has to be read so that the cache holds exactly `spans`, step by step.
 
-        Each group must be committed before the next is asked for. Afterwards `hidden` is known if
+        Each group must be committed before the next is asked for. Afterwards `logits` are known if
         the last span is text.
         """
         self.forget_beyond(spans)
@@ -115,8 +114,8 @@ class Context:
     def forget_beyond(self, spans: Sequence[Span]) -> None:
         """Cut the cache to what it shares with `spans`."""
         shared = self.num_shared(spans)
-        if shared == len(spans) and shared and (shared < len(self.spans) or self.hidden is None):
-            shared -= 1  # the hidden state behind the last span is not known: read it again
+        if shared == len(spans) and shared and (shared < len(self.spans) or self.logits is None):
+            shared -= 1  # the logits behind the last span are not known: read it again
         del self.spans[shared:], self.lengths[shared:]
         self.cache.truncate(self.lengths[-1] if shared else [0 for _ in self.cache.lengths])
 
@@ -170,5 +169,5 @@ def read(wanted: Sequence[tuple[Context, Sequence[Span]]], codes: Codes, *, runn
         pending = [(context, groups) for context, groups, group in steps if group is not None]
         if active:
             states = runner.commit([group for _, group in active])
-            for (context, _), hidden in zip(active, states, strict=True):
-                context.hidden = hidden
+            for (context, _), logits in zip(active, states, strict=True):
+                context.logits = logits

@@ -180,7 +180,9 @@ class GuidedVelocity:
         needed = tuple(self._guidance.needed(t))
         if needed not in self._groups:
             caches, rule = self._caches(needed), self._runner.rule
-            self._groups[needed] = DenoiseGroup(caches, len(latents), rule)
+            self._groups[needed] = self._runner.call(
+                lambda: DenoiseGroup(caches, len(latents), rule)
+            )
         runs = [Run(TokenKind.NOISY, self._positions[i], latents, t) for i in needed]
         velocities = self._runner.velocity(self._groups[needed], runs)
         self.evaluations += len(needed)

@@ -79,8 +79,8 @@ class InterleavedLoop:
         stops: dict[int, Stop] = {parts.tokenizer.end: "end", parts.tokenizer.image_open: "image"}
         writer = self._writer()
         while True:
-            assert context.hidden is not None
-            token = writer.choose(parts.transformer.logits(context.hidden)[0])
+            assert context.logits is not None
+            token = writer.choose(context.logits[0])
             reason = stops.get(token) or plan.text_limit(transcript.num_tokens)
             if reason:
                 break

@@ -1,13 +1,15 @@
 """One forward pass of any mix of contexts: linear layers shared, attention per context.
 
 In: groups of runs (what one context reads next, or one picture under several guidance branches).
-Out: their final hidden states. Training and sampling share every layer of the transformer; the
-`Attend` built here reads caches where training reads the pack.
+Out: logits behind texts, velocities of pictures. Training and sampling share every layer of the
+transformer; the `Attend` built here reads caches where training reads the pack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,10 +23,41 @@ from mogao.packing.layout import TokenKind
 from mogao.sampling.groups import CommitGroup, DenoiseGroup, Group, Run
 
 Counts = Int64[np.ndarray, " runs"]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CommitStep:
+    """Groups to be read into their caches."""
+
+    groups: Sequence[CommitGroup]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that the step adds to a forward pass."""
+        return sum(run.length for group in self.groups for run in group.runs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DenoiseStep:
+    """One picture under several contexts; nothing is committed."""
+
+    group: DenoiseGroup
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that the step adds to a forward pass."""
+        return sum(run.length for run in self.group.runs)
+
+
+Step = CommitStep | DenoiseStep
+Read = list[Float32[Tensor, "1 vocab"] | None]
+"""Of each group the next-token logits behind its last text token; None where it is a picture."""
+Velocities = Float32[Tensor, "branches tokens latent_dim"]
 
 
 class Runner:
-    """Runs steps of one transformer."""
+    """Runs steps of one transformer, each call alone; an engine's joins those of many sessions."""
 
     def __init__(self, transformer: MogaoTransformer) -> None:
         self.transformer = transformer
@@ -32,38 +65,61 @@ class Runner:
         self.rule = transformer.rule
         self.device = transformer.embedding.tokens.weight.device
 
-    def commit(self, groups: Sequence[CommitGroup]) -> list[Hidden | None]:
-        """Read what each group holds into its cache.
+    def commit(self, groups: Sequence[CommitGroup]) -> Read:
+        """Read what each group holds into its cache."""
+        (result,) = run_together(self.transformer, [CommitStep(groups)])
+        assert isinstance(result, list)
+        return result
 
-        Returns:
-            For each group the final hidden state [1, hidden] of its last text token; None where it
-            holds a picture.
-        """
-        hidden, _ = self.forward(groups)
-        for group in groups:
-            group.commit()
-        return [
-            states[0][-1:] if group.runs[0].kind is TokenKind.TEXT else None
-            for group, states in zip(groups, hidden, strict=True)
-        ]
-
-    def velocity(
-        self, group: DenoiseGroup, runs: Sequence[Run]
-    ) -> Float32[Tensor, "branches tokens latent_dim"]:
+    def velocity(self, group: DenoiseGroup, runs: Sequence[Run]) -> Velocities:
         """Return the velocity of one picture under each context of the group."""
         group.runs = tuple(runs)
-        hidden, inputs = self.forward([group])
-        flat = self.transformer.velocity(torch.cat(hidden[0]), inputs)
-        return flat.unflatten(0, (len(runs), -1))
+        (result,) = run_together(self.transformer, [DenoiseStep(group)])
+        assert isinstance(result, Tensor)
+        return result
 
-    def forward(self, groups: Sequence[Group]) -> tuple[list[list[Hidden]], TokenInputs]:
-        """Return the final hidden states of every run of every group, and what entered."""
-        runs = [run for group in groups for run in group.runs]
-        inputs, slices = assemble(runs, self.config)
-        attend = GroupAttend(groups, slices)
-        packed = torch.cat(self.transformer.hidden_states(inputs, attend))
-        states = iter([packed[rows] for rows in slices])
-        return [[next(states) for _ in group.runs] for group in groups], inputs
+    def call(self, work: Callable[[], Result]) -> Result:
+        """Do other work on the model's networks, such as decoding a picture."""
+        return work()
+
+
+def run_together(transformer: MogaoTransformer, steps: Sequence[Step]) -> list[Read | Velocities]:
+    """Run any mix of steps as one forward pass: linear layers shared, attention per group."""
+    groups: list[Group] = []
+    for step in steps:
+        groups += step.groups if isinstance(step, CommitStep) else [step.group]
+    hidden, inputs = forward(transformer, groups)
+    texts = [states[0][-1:] for group, states in zip(groups, hidden, strict=True) if is_text(group)]
+    logits = iter(transformer.logits(torch.cat(texts)).split(1) if texts else ())
+    noisy = [state for group, states in zip(groups, hidden, strict=True)
+             if isinstance(group, DenoiseGroup) for state in states]  # fmt: skip
+    velocity = transformer.velocity(torch.cat(noisy), inputs) if noisy else hidden[0][0]
+    velocities = iter(velocity.split([len(state) for state in noisy]) if noisy else ())
+    results: list[Read | Velocities] = []
+    for step in steps:
+        if isinstance(step, DenoiseStep):
+            results.append(torch.stack([next(velocities) for _ in step.group.runs]))
+            continue
+        for group in step.groups:
+            group.commit()
+        results.append([next(logits) if is_text(group) else None for group in step.groups])
+    return results
+
+
+def is_text(group: Group) -> bool:
+    """Whether a group reads text."""
+    return group.runs[0].kind is TokenKind.TEXT
+
+
+def forward(
+    transformer: MogaoTransformer, groups: Sequence[Group]
+) -> tuple[list[list[Hidden]], TokenInputs]:
+    """Return the final hidden states of every run of every group, and what entered."""
+    runs = [run for group in groups for run in group.runs]
+    inputs, slices = assemble(runs, transformer.config)
+    packed = torch.cat(transformer.hidden_states(inputs, GroupAttend(groups, slices)))
+    states = iter([packed[rows] for rows in slices])
+    return [[next(states) for _ in group.runs] for group in groups], inputs
 
 
 class GroupAttend:

@@ -39,7 +39,7 @@ class DocumentState:
 
     def __init__(self, parts: Parts, runner: Runner, *, seed: int) -> None:
         self.parts, self.runner = parts, runner
-        self.codes = PictureCodes(parts)
+        self.codes = PictureCodes(parts, runner)
         self.contexts: dict[Drop, Context] = {}
         self.generator = torch.Generator(parts.device).manual_seed(seed)
         self.transcript = Transcript(

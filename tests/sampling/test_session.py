@@ -20,7 +20,6 @@ from mogao.config import (
 from mogao.errors import RequestError
 from mogao.pipeline import Mogao
 from mogao.sampling.cache import held_bytes
-from mogao.sampling.context import read
 from mogao.sampling.events import Event, Finished, ImageFinished, ImageStarted, ImageStep, TextDelta
 from mogao.sampling.session import Session
 from mogao.sequence import ImageSegment, InterleavedSequence, TextSegment
@@ -74,17 +73,13 @@ def test_the_model_itself_opens_a_picture() -> None:
     session = talk(model)
     session.state.transcript.open_turn("model")
     head = model.parts.transformer.text_head
-    context = session.state.context(KEEP_ALL)
+    hidden = []
+    head.register_forward_pre_hook(lambda _, inputs: hidden.append(inputs[0][0]))
     with torch.no_grad():
-        read(
-            [(context, session.state.transcript.spans)],
-            session.state.codes,
-            runner=session.state.runner,
-        )
+        session.state.read([(KEEP_ALL, session.state.transcript.spans)])
         assert head.projection is not None
-        assert context.hidden is not None
         head.projection.weight.zero_()
-        head.projection.weight[model.parts.tokenizer.image_open] = head.norm(context.hidden[0])
+        head.projection.weight[model.parts.tokenizer.image_open] = head.norm(hidden[0])
     greedy = tiny_generation()
     events = list(talk(model).stream(max_images=2, generation=greedy))
     assert isinstance(events[0], ImageStarted)

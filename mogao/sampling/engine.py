@@ -1,0 +1,411 @@
+"""Many sessions on one model: what they need next runs together, in whatever phase each of them is.
+
+In: jobs, plain functions that are handed a session. Out: tickets with their results. A job runs in
+a thread of its own and knows nothing of the others; where it needs the model it waits, and one
+worker runs what all of them wait for as one forward pass (prefill, decode and denoise alike).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, Generic, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from mogao.config import EngineConfig, GenerationConfig
+from mogao.errors import BusyError, CancelledError
+from mogao.model.transformer import MogaoTransformer
+from mogao.sampling.codes import Parts
+from mogao.sampling.events import Event
+from mogao.sampling.groups import CommitGroup, DenoiseGroup, Run
+from mogao.sampling.runner import (
+    CommitStep,
+    DenoiseStep,
+    Read,
+    Runner,
+    Step,
+    Velocities,
+    run_together,
+)
+from mogao.sampling.session import Session
+
+PATIENCE = 0.02
+"""Seconds that jobs wait for one that computes something of its own, before they go on without."""
+
+T = TypeVar("T")
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True, eq=False)
+class Ask:
+    """What a job waits for.
+
+    Attributes:
+        work: A step of the transformer, or a call on another network.
+        ready: Set once `result` or `error` is there.
+    """
+
+    work: Step | Callable[[], Any]
+    ready: threading.Event = field(default_factory=threading.Event)
+    result: Any = None
+    error: BaseException | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the forward pass; a call has none."""
+        return 0 if callable(self.work) else self.work.num_tokens
+
+
+class Ticket(Generic[T]):
+    """One job in the engine."""
+
+    def __init__(self, job: Callable[[Session], T], make: Callable[[Ticket[T]], Session]) -> None:
+        self.is_cancelled = False
+        self._job, self._make = job, make
+        self._done = threading.Event()
+        self._result: T | None = None
+        self._error: BaseException | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the job has ended, in whatever way."""
+        return self._done.is_set()
+
+    def result(self, *, timeout: float | None = None) -> T:
+        """Wait for the job and return what it returned; its error is raised here.
+
+        Raises:
+            TimeoutError: The job takes longer than `timeout` seconds; it goes on.
+            CancelledError: It was cancelled.
+        """
+        if not self._done.wait(timeout):
+            raise TimeoutError(f"the job is not done after {timeout} seconds")
+        if self._error is not None:
+            raise self._error
+        return cast("T", self._result)
+
+    def cancel(self) -> None:
+        """End the job where it next needs the model; what it holds is freed."""
+        self.is_cancelled = True
+
+    def run(self) -> None:
+        """Do the job; called by the engine."""
+        try:
+            if self.is_cancelled:
+                raise CancelledError("the job was cancelled before it began")
+            self._result = self._job(self._make(self))
+        except BaseException as error:  # noqa: BLE001 - handed over to whoever asks for the result
+            self._error = error
+        finally:
+            self._done.set()
+
+
+class JoinedRunner(Runner):
+    """The runner of a session in an engine: hands every step over and waits for it."""
+
+    def __init__(
+        self,
+        transformer: MogaoTransformer,
+        ask: Callable[[Step | Callable[[], Any]], Any],
+    ) -> None:
+        super().__init__(transformer)
+        self._ask = ask
+
+    def commit(self, groups: Sequence[CommitGroup]) -> Read:
+        """Read what each group holds into its cache; see `Runner`."""
+        return cast("Read", self._ask(CommitStep(groups)))
+
+    def velocity(self, group: DenoiseGroup, runs: Sequence[Run]) -> Velocities:
+        """Return the velocity of one picture under each context of the group; see `Runner`."""
+        group.runs = tuple(runs)
+        return cast("Tensor", self._ask(DenoiseStep(group)))
+
+    def call(self, work: Callable[[], Result]) -> Result:
+        """Do other work on the model's networks; see `Runner`."""
+        return cast("Result", self._ask(work))
+
+
+@dataclass(slots=True)
+class EngineMetrics:
+    """What an engine has done so far.
+
+    Attributes:
+        jobs: Jobs that have ended.
+        steps: Forward passes.
+        joined: Steps of sessions in them; `joined / steps` is the mean batch.
+        tokens: Tokens in them.
+        seconds: Time spent in them and in calls.
+        active: Jobs that run now.
+        waiting: Jobs that wait for a place.
+    """
+
+    jobs: int = 0
+    steps: int = 0
+    joined: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    active: int = 0
+    waiting: int = 0
+
+
+class Engine:
+    """One worker that owns a model, and the jobs that share it. A context manager.
+
+    Jobs are plain functions of a session, so everything a session can do can be done here. Results
+    do not depend on the company: each session draws from its own generator, and batching changes
+    sums of products by rounding only (invariant 10).
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        generation: GenerationConfig,
+        config: EngineConfig | None = None,
+    ) -> None:
+        """Start the worker.
+
+        Args:
+            parts: The model; nothing else may run it while the engine is open.
+            generation: Default settings of the sessions.
+            config: Limits.
+        """
+        self._parts, self._generation = parts, generation
+        self._config = config or EngineConfig()
+        self._changed = threading.Condition()
+        self._waiting: deque[Ticket[Any]] = deque()
+        self._asked: list[Ask] = []
+        self._active: set[Ticket[Any]] = set()
+        self._is_closed = False
+        self._metrics = EngineMetrics()
+        self._worker = threading.Thread(target=self._work, name="mogao-engine", daemon=True)
+        self._worker.start()
+
+    def __enter__(self) -> Engine:  # noqa: PYI034 (beartype cannot check Self in a method)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def submit(
+        self,
+        job: Callable[[Session], T],
+        *,
+        seed: int = 0,
+        generation: GenerationConfig | None = None,
+        wait: bool = False,
+    ) -> Ticket[T]:
+        """Put a job in the queue.
+
+        Args:
+            job: Is called with a new session, in a thread of its own.
+            seed: Of the session.
+            generation: Settings of the session; None takes the engine's.
+            wait: Whether to wait for a place in a full queue.
+
+        Raises:
+            BusyError: The queue is full, or the engine is closed.
+        """
+
+        def make(ticket: Ticket[T]) -> Session:
+            runner = JoinedRunner(self._parts.transformer, lambda work: self._ask(ticket, work))
+            settings = generation or self._generation
+            return Session(self._parts, generation=settings, seed=seed, runner=runner)
+
+        ticket = Ticket(job, make)
+        with self._changed:
+            while wait and self._is_full and not self._is_closed:
+                self._changed.wait()
+            if self._is_closed:
+                raise BusyError("the engine is closed")
+            if self._is_full:
+                raise BusyError(
+                    f"{len(self._waiting)} jobs wait already (engine.max_waiting); try later"
+                )
+            self._waiting.append(ticket)
+            self._changed.notify_all()
+        return ticket
+
+    def map(self, jobs: Iterable[Callable[[Session], T]], *, seeds: Iterable[int]) -> Iterator[T]:
+        """Yield the results of many jobs in their order; the queue is kept full, no more.
+
+        Leaving early, by an error of a job too, cancels the rest.
+        """
+        tickets: deque[Ticket[T]] = deque()
+        try:
+            for job, seed in zip(jobs, seeds, strict=False):
+                tickets.append(self.submit(job, seed=seed, wait=True))
+                while tickets and tickets[0].is_done:
+                    yield tickets.popleft().result()
+            while tickets:
+                yield tickets.popleft().result()
+        finally:
+            for ticket in tickets:
+                ticket.cancel()
+
+    def stream(
+        self,
+        events: Callable[[Session], Iterator[Event]],
+        *,
+        seed: int = 0,
+        generation: GenerationConfig | None = None,
+    ) -> Iterator[Event]:
+        """Yield the events of one session as they come; leaving early cancels it.
+
+        Args:
+            events: Prepares the session and returns its stream.
+            seed: Of the session.
+            generation: Settings of the session; None takes the engine's.
+
+        Raises:
+            BusyError: The queue is full, or the engine is closed.
+        """
+        queue: SimpleQueue[Event | None] = SimpleQueue()
+
+        def job(session: Session) -> None:
+            try:
+                for event in events(session):
+                    queue.put(event)
+            finally:
+                queue.put(None)
+
+        ticket = self.submit(job, seed=seed, generation=generation)
+        return _drained(queue, ticket)
+
+    def metrics(self) -> EngineMetrics:
+        """Return what has been done so far."""
+        with self._changed:
+            counts = {"active": len(self._active), "waiting": len(self._waiting)}
+            return replace(self._metrics, **counts)
+
+    def close(self) -> None:
+        """Cancel everything and stop the worker; safe to call twice."""
+        with self._changed:
+            self._is_closed = True
+            for ticket in (*self._waiting, *self._active):
+                ticket.cancel()
+            self._changed.notify_all()
+        if threading.current_thread() is not self._worker:
+            self._worker.join()
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= self._config.max_waiting
+
+    def _ask(self, ticket: Ticket[Any], work: Step | Callable[[], Any]) -> Any:
+        """Wait until the worker has done something for a job; called in the job's thread."""
+        if ticket.is_cancelled:
+            raise CancelledError("the job was cancelled")
+        ask = Ask(work)
+        with self._changed:
+            self._asked.append(ask)
+            self._changed.notify_all()
+        ask.ready.wait()
+        if ask.error is not None:
+            raise ask.error
+        return ask.result
+
+    def _work(self) -> None:
+        """The worker's loop: once every job waits, do what it waits for."""
+        with torch.inference_mode():
+            while True:
+                with self._changed:
+                    self._admit()
+                    while not self._all_wait():
+                        if self._is_closed and not self._active and not self._waiting:
+                            return
+                        is_changed = self._changed.wait(PATIENCE if self._asked else None)
+                        self._admit()
+                        if not is_changed and self._asked:
+                            break
+                    chosen = self._choose()
+                self._serve(chosen)
+
+    def _all_wait(self) -> bool:
+        """Whether no job computes anything of its own: all that is to be joined is there."""
+        return bool(self._asked) and len(self._asked) == len(self._active)
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._active) < self._config.max_active:
+            ticket = self._waiting.popleft()
+            self._active.add(ticket)
+            threading.Thread(target=self._run, args=(ticket,), daemon=True).start()
+            self._changed.notify_all()
+
+    def _run(self, ticket: Ticket[Any]) -> None:
+        try:
+            ticket.run()
+        finally:
+            with self._changed:
+                self._active.discard(ticket)
+                self._metrics.jobs += 1
+                self._changed.notify_all()
+
+    def _choose(self) -> list[Ask]:
+        """Take what has waited longest, within the budget of tokens; the rest stays in line."""
+        chosen: list[Ask] = []
+        room = self._config.step_tokens
+        left: list[Ask] = []
+        for ask in self._asked:
+            if not chosen or ask.num_tokens <= room:
+                chosen.append(ask)
+                room -= ask.num_tokens
+            else:
+                left.append(ask)
+        self._asked = left
+        return chosen
+
+    def _serve(self, chosen: Sequence[Ask]) -> None:
+        started = time.perf_counter()
+        steps = [ask for ask in chosen if not callable(ask.work)]
+        for ask in chosen:
+            if callable(ask.work):
+                self._settle([ask])
+        if steps:
+            self._settle(steps)
+        with self._changed:
+            metrics = self._metrics
+            metrics.steps += bool(steps)
+            metrics.joined += len(steps)
+            metrics.tokens += sum(ask.num_tokens for ask in steps)
+            metrics.seconds += time.perf_counter() - started
+        for ask in chosen:
+            ask.ready.set()
+
+    def _settle(self, asks: Sequence[Ask]) -> None:
+        """Do what some jobs wait for; an error goes to the job that it belongs to."""
+        try:
+            for ask, result in zip(asks, self._do([ask.work for ask in asks]), strict=True):
+                ask.result = result
+        except Exception as error:  # noqa: BLE001 - the worker serves the others
+            if len(asks) == 1:
+                asks[0].error = error
+                return
+            for ask in asks:
+                self._settle([ask])
+
+    def _do(self, works: Sequence[Step | Callable[[], Any]]) -> list[Any]:
+        if callable(works[0]):
+            return [works[0]()]
+        return list(run_together(self._parts.transformer, cast("Sequence[Step]", works)))
+
+
+def _drained(queue: SimpleQueue[Event | None], ticket: Ticket[None]) -> Iterator[Event]:
+    try:
+        while (event := queue.get()) is not None:
+            yield event
+        ticket.result()
+    finally:
+        ticket.cancel()
