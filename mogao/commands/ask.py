@@ -6,6 +6,8 @@ In: pictures and a question, or rows `{"id", "images", "question"}`. Out: answer
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 from mogao.commands import rows as batches
@@ -13,6 +15,7 @@ from mogao.commands.output import counted, finish, printable
 from mogao.commands.support import Context, open_context, require_text
 from mogao.data.images import read_image
 from mogao.errors import RequestError
+from mogao.sampling.session import Session
 
 __all__ = ["Question", "answer", "open_context", "read_rows", "run"]
 
@@ -52,19 +55,20 @@ def read_rows(words: list[str], batch: Path | None) -> list[Question]:
 def run(questions: list[Question], context: Context, *, as_json: bool) -> None:
     """Answer each question in a session of its own."""
     quiet = as_json or len(questions) == 1
-    answers = [
-        {"id": question.id, "text": answer(question, context)}
-        for question in counted(questions, what="questions", quiet=quiet)
-    ]
-    texts = [printable(answer["text"]) for answer in answers]
-    if len(texts) > 1:
-        texts = [f"{a['id']}: {text}" for a, text in zip(answers, texts, strict=True)]
-    finish(context.provenance() | {"answers": answers}, texts, as_json=as_json)
+    with context.engine() as engine:
+        jobs = (partial(answer, question, context) for question in questions)
+        texts = engine.map(jobs, seeds=repeat(context.seed))
+        shown = counted(zip(questions, texts, strict=False), what="questions",
+                        total=len(questions), quiet=quiet)  # fmt: skip
+        answers = [{"id": question.id, "text": text} for question, text in shown]
+    lines = [printable(answer["text"]) for answer in answers]
+    if len(lines) > 1:
+        lines = [f"{a['id']}: {line}" for a, line in zip(answers, lines, strict=True)]
+    finish(context.provenance() | {"answers": answers}, lines, as_json=as_json)
 
 
-def answer(question: Question, context: Context) -> str:
-    """The model's answer to one question."""
-    session = context.session()
+def answer(question: Question, context: Context, session: Session) -> str:
+    """The model's answer to one question, in a new session."""
     limit = context.generation.limits.max_input_pixels
     for path in question.images:
         session.extend(read_image(path, max_pixels=limit), role="user")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from mogao.data.images import read_image, save_png
 from mogao.errors import RequestError
 from mogao.files import atomic_write, to_json
 from mogao.sampling.reply import Reply, collect
+from mogao.sampling.session import Session
 
 __all__ = ["Edit", "open_context", "read_rows", "run"]
 
@@ -71,9 +74,12 @@ def run(
     single = edits[0].out == out
     start = time.perf_counter()
     entries = []
-    for edit in counted(edits, what="edits", quiet=as_json or single):
-        reply = apply(edit, context, force_image=force_image)
-        entries.append(_write(edit, reply))
+    with context.engine() as engine:
+        jobs = (partial(apply, edit, context, force_image=force_image) for edit in edits)
+        replies = zip(edits, engine.map(jobs, seeds=repeat(context.seed)), strict=False)
+        quiet = as_json or single
+        for edit, reply in counted(replies, what="edits", total=len(edits), quiet=quiet):
+            entries.append(_write(edit, reply))
     if single and not entries[0]["path"]:
         raise RequestError(f"the model drew nothing and said: {entries[0]['text'] or '(nothing)'}")
     drawn = [entry["path"] for entry in entries if entry["path"]]
@@ -88,9 +94,8 @@ def run(
     finish(result, [f"wrote {path}" for path in drawn], as_json=as_json)
 
 
-def apply(edit: Edit, context: Context, *, force_image: bool) -> Reply:
+def apply(edit: Edit, context: Context, session: Session, *, force_image: bool) -> Reply:
     """Show the pictures, give the instruction, and take what the model says and draws."""
-    session = context.session()
     limit = context.generation.limits.max_input_pixels
     for path in edit.images:
         session.extend(read_image(path, max_pixels=limit), role="user")

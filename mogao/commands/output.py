@@ -6,14 +6,16 @@ In: results. Out: lines for people, or one JSON object on the last line.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mogao.files import to_json
+
+T = TypeVar("T")
 
 
 def progress_bar(console: Console) -> Progress:
@@ -28,10 +30,10 @@ def progress_bar(console: Console) -> Progress:
     )
 
 
-def counted(items: Sequence[Any], *, what: str, quiet: bool) -> Iterator[Any]:
+def counted(items: Iterable[T], *, what: str, total: int, quiet: bool) -> Iterator[T]:
     """Go through items with a bar on standard error."""
     with progress_bar(Console(stderr=True, quiet=quiet)) as progress:
-        yield from progress.track(items, description=what)
+        yield from progress.track(items, total=total, description=what)
 
 
 def finish(result: dict[str, Any], lines: Sequence[str], *, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from mogao.commands.support import Context, open_context, parse_size, require_te
 from mogao.data.images import read_image, save_png
 from mogao.errors import ConfigError
 from mogao.files import atomic_write, to_json
+from mogao.sampling.session import Session
+from mogao.sequence import Pixels
 
 __all__ = ["open_context", "parse_size", "run"]
 
@@ -38,8 +41,14 @@ def run(
     done = _finished(out)
     jobs = [(row, k) for row in rows for k in range(num) if (row["id"], k) not in done]
     start = time.perf_counter()
-    for row, k in counted(jobs, what="pictures", quiet=as_json):
-        _draw(row, k, context=context, source=prompts, out=out, size=size)
+    with context.engine() as engine:
+        seeds = (context.seed + k for _, k in jobs)
+        drawings = (partial(_draw, row, context, source=prompts, size=size) for row, _ in jobs)
+        drawn = zip(jobs, engine.map(drawings, seeds=seeds), strict=True)
+        for (row, k), (picture, took) in counted(
+            drawn, what="pictures", total=len(jobs), quiet=as_json
+        ):
+            _keep(row, k, picture, out=out, seed=context.seed + k, seconds=took)
     seconds = time.perf_counter() - start
     result = context.provenance() | {
         "out": str(out),
@@ -53,33 +62,37 @@ def run(
 
 def _draw(
     row: dict[str, Any],
-    k: int,
-    *,
     context: Context,
+    session: Session,
+    *,
     source: Path,
-    out: Path,
     size: tuple[int, int] | None,
-) -> None:
-    """Draw one picture, then note it in the manifest."""
+) -> tuple[Pixels, float]:
+    """Draw one picture; return it with the seconds that it took, in company."""
     start = time.perf_counter()
-    session = context.session(seed=context.seed + k)
     limit = context.generation.limits.max_input_pixels
     pictures = picture_paths(row, source)
     for path in pictures:
         session.extend(read_image(path, max_pixels=limit), role="user")
     # A text alone is a text-to-picture pair, a plain document, as most of such data is trained.
     session.extend(row["prompt"], role="user" if pictures else "model")
-    picture = session.generate_image(size=size)
+    return session.generate_image(size=size).pixels, time.perf_counter() - start
+
+
+def _keep(
+    row: dict[str, Any], k: int, picture: Pixels, *, out: Path, seed: int, seconds: float
+) -> None:
+    """Save a picture, then note it in the manifest."""
     name = f"{row['id']}/{k}.png"
     (out / row["id"]).mkdir(parents=True, exist_ok=True)
-    save_png(picture.pixels, out / name)
+    save_png(picture, out / name)
     entry = {
         "id": row["id"],
         "k": k,
         "path": name,
         "prompt": row["prompt"],
-        "seed": context.seed + k,
-        "seconds": round(time.perf_counter() - start, 3),
+        "seed": seed,
+        "seconds": round(seconds, 3),
     }
     with (out / "manifest.jsonl").open("a", encoding="utf-8") as manifest:
         manifest.write(to_json(entry) + "\n")

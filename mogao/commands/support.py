@@ -20,6 +20,7 @@ from mogao.config import GenerationConfig
 from mogao.errors import ConfigError, RequestError
 from mogao.pipeline import Mogao
 from mogao.provenance import provenance
+from mogao.sampling.engine import Engine
 from mogao.sampling.events import (
     Finished,
     ImageFinished,
@@ -51,6 +52,10 @@ class Context:
         return self.model.session(
             seed=self.seed if seed is None else seed, generation=self.generation
         )
+
+    def engine(self) -> Engine:
+        """An engine that runs many sessions together; close it after use."""
+        return Engine(self.model.parts, generation=self.generation)
 
     def provenance(self) -> dict[str, Any]:
         """The keys that every result carries, with the model's compute type."""

@@ -6,8 +6,10 @@ offers these three methods can be scored too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import count
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 
@@ -16,6 +18,7 @@ from mogao.data.world.scene import CANVAS, render
 from mogao.evaluation.prompts import Item
 from mogao.model.vae import Autoencoder, pixels_to_tensor, tensor_to_pixels
 from mogao.pipeline import Mogao
+from mogao.sampling.engine import Engine
 from mogao.sampling.events import ImageFinished
 from mogao.sampling.session import Session
 from mogao.sequence import Pixels
@@ -25,6 +28,8 @@ _SIZE = (CANVAS, CANVAS)
 _BATCH = 16  # pictures that pass the autoencoder together
 _ANSWER_TOKENS = 32
 _STORY_TOKENS = 256
+
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -42,7 +47,7 @@ class Player(Protocol):
 
 
 class SessionPlayer:
-    """A Mogao as a player.
+    """A Mogao as a player; the items of a call share its steps.
 
     Args:
         model: The model.
@@ -59,31 +64,36 @@ class SessionPlayer:
 
     def draw(self, items: Sequence[Item]) -> Iterator[Pixels]:
         """Draw right behind the prompt, whether or not the model would open a picture there."""
-        for session in self._sessions(items):
-            yield session.generate_image(size=_SIZE).pixels
+        return self._play(items, lambda session: session.generate_image(size=_SIZE).pixels)
 
     def answer(self, items: Sequence[Item]) -> Iterator[str]:
         """Answer in text."""
-        for session in self._sessions(items):
-            yield session.generate_text(max_tokens=_ANSWER_TOKENS)
+        return self._play(items, lambda session: session.generate_text(max_tokens=_ANSWER_TOKENS))
 
     def tell(self, items: Sequence[Item]) -> Iterator[list[Pixels]]:
         """Let the model write and draw until it ends its turn."""
-        for session in self._sessions(items):
-            events = session.stream(
-                max_images=MAX_STORY_IMAGES, max_tokens=_STORY_TOKENS, image_size=_SIZE
-            )
-            yield [event.pixels for event in events if isinstance(event, ImageFinished)]
+        return self._play(items, _story)
 
-    def _sessions(self, items: Sequence[Item]) -> Iterator[Session]:
-        """A session per item that holds what the user gives; picture prompts are documents."""
-        for number, item in enumerate(items):
-            session = self._model.session(seed=self._seed + number, generation=self._generation)
-            if item.source is not None:
-                session.extend(render(item.source), role="user")
-            is_document = item.source is None and item.target is not None
-            session.extend(item.prompt, role="model" if is_document else "user")
-            yield session
+    def _play(self, items: Sequence[Item], take: Callable[[Session], T]) -> Iterator[T]:
+        """Each item in a session of its own, all of them together."""
+        generation = self._generation or self._model.generation
+        with Engine(self._model.parts, generation=generation) as engine:
+            jobs = (partial(_take, item, take) for item in items)
+            yield from engine.map(jobs, seeds=count(self._seed))
+
+
+def _take(item: Item, take: Callable[[Session], T], session: Session) -> T:
+    """Give a session what the user gives, and take the result; picture prompts are documents."""
+    if item.source is not None:
+        session.extend(render(item.source), role="user")
+    is_document = item.source is None and item.target is not None
+    session.extend(item.prompt, role="model" if is_document else "user")
+    return take(session)
+
+
+def _story(session: Session) -> list[Pixels]:
+    events = session.stream(max_images=MAX_STORY_IMAGES, max_tokens=_STORY_TOKENS, image_size=_SIZE)
+    return [event.pixels for event in events if isinstance(event, ImageFinished)]
 
 
 @torch.inference_mode()
