@@ -328,6 +328,47 @@ def bench_train(
     command.train(compile_layers=compiled, seed=seed, as_json=as_json)
 
 
+Peers = Annotated[bool, typer.Option("--peers", help="Also measure others at the same work.")]
+
+
+@bench_app.command(name="decode")
+@_verb
+def bench_decode(*, peers: Peers = False, dtype: Dtype = "auto", as_json: Json = False) -> None:
+    """Tokens a second of text behind prompts of 256 to 4,096 tokens."""
+    from mogao.commands import bench as command
+
+    command.decode(peers=peers, dtype=dtype, as_json=as_json)
+
+
+@bench_app.command(name="denoise")
+@_verb
+def bench_denoise(
+    *, peers: Peers = False, model: Model = "nano", dtype: Dtype = "auto", as_json: Json = False
+) -> None:
+    """Seconds of a denoise step under one, two and three guidance branches."""
+    from mogao.commands import bench as command
+
+    command.denoise(peers=peers, model=model, dtype=dtype, as_json=as_json)
+
+
+@bench_app.command(name="interleave")
+@_verb
+def bench_interleave(*, peers: Peers = False, dtype: Dtype = "auto", as_json: Json = False) -> None:
+    """Seconds of a document with two texts and two pictures."""
+    from mogao.commands import bench as command
+
+    command.interleave(peers=peers, dtype=dtype, as_json=as_json)
+
+
+@bench_app.command(name="batch")
+@_verb
+def bench_batch(*, model: Model = "nano", dtype: Dtype = "auto", as_json: Json = False) -> None:
+    """Seconds of eight requests together and one after another."""
+    from mogao.commands import bench as command
+
+    command.batch(model=model, dtype=dtype, as_json=as_json)
+
+
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 

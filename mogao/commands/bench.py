@@ -5,10 +5,13 @@ In: nothing. Out: what `mogao.bench` measures.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mogao.commands.output import finish
 from mogao.provenance import provenance
+
+if TYPE_CHECKING:
+    import torch
 
 
 def ectf(*, seed: int, as_json: bool) -> None:
@@ -29,6 +32,87 @@ def train(*, compile_layers: bool, seed: int, as_json: bool) -> None:
 
     facts = mogao.bench.train.run(seed=seed, compile_layers=compile_layers)
     finish(provenance(facts.get("dtype")) | facts, _lines(facts), as_json=as_json)
+
+
+def decode(*, peers: bool, dtype: str, as_json: bool) -> None:
+    """Text at several contexts, beside `transformers` Llama of the same shape."""
+    from mogao.bench import sampling
+    from mogao.bench.peers import llama_decode
+
+    facts = sampling.decode(dtype=dtype)
+    if peers:
+        llama = llama_decode(dtype=_torch_dtype(dtype), contexts=sampling.CONTEXTS)
+        facts["peers"] = {"llama": llama}
+    _show(facts, dtype=dtype, as_json=as_json)
+
+
+def denoise(*, peers: bool, model: str, dtype: str, as_json: bool) -> None:
+    """One denoise step under one to three branches, beside the `diffusers` OmniGen transformer."""
+    from mogao.bench import sampling
+    from mogao.bench.peers import PICTURE_TOKENS, omnigen_step
+    from mogao.pipeline import Mogao
+
+    loaded = Mogao.from_pretrained(model, dtype=dtype)
+    facts = sampling.denoise(model=loaded, side=128, history=24, branches=(1, 2, 3))
+    if peers:
+        facts["small"] = sampling.denoise(
+            model=sampling.small_model(dtype=dtype),
+            side=256,
+            history=PICTURE_TOKENS,
+            branches=(1, 2),
+            picture=False,
+        )
+        rows = [omnigen_step(dtype=_torch_dtype(dtype), branches=n, history=PICTURE_TOKENS)
+                for n in (1, 2)]  # fmt: skip
+        facts["peers"] = {"omnigen": {"rows": rows}}
+    _show(facts, dtype=dtype, as_json=as_json)
+
+
+def interleave(*, peers: bool, dtype: str, as_json: bool) -> None:
+    """A document of two texts and two pictures, beside `transfusion-pytorch`."""
+    from mogao.bench import sampling
+    from mogao.bench.peers import transfusion_document
+
+    facts = sampling.interleave(dtype=dtype)
+    if peers:
+        document = transfusion_document(dtype=_torch_dtype(dtype))
+        facts["peers"] = {"transfusion-pytorch": document}
+    _show(facts, dtype=dtype, as_json=as_json)
+
+
+def batch(*, model: str, dtype: str, as_json: bool) -> None:
+    """Eight requests together and in turn."""
+    from mogao.bench import sampling
+    from mogao.pipeline import Mogao
+
+    facts = sampling.batch(
+        model=Mogao.from_pretrained(model, dtype=dtype),
+        exact=Mogao.from_pretrained(model, dtype="float32"),
+    )
+    _show(facts, dtype=dtype, as_json=as_json)
+
+
+def _show(facts: dict[str, Any], *, dtype: str, as_json: bool) -> None:
+
+    name = str(_torch_dtype(dtype)).removeprefix("torch.")
+    finish(provenance(name) | facts, _flat(facts), as_json=as_json)
+
+
+def _torch_dtype(name: str) -> torch.dtype:
+    import torch
+
+    from mogao.model.hardware import pick_dtype
+
+    return pick_dtype(name, torch.device("cpu"))
+
+
+def _flat(facts: Any, path: str = "") -> list[str]:
+    """One line per number, named by where it stands."""
+    if isinstance(facts, dict):
+        return [line for key, value in facts.items() for line in _flat(value, f"{path} {key}")]
+    if isinstance(facts, list):
+        return [line for i, value in enumerate(facts) for line in _flat(value, f"{path} {i}")]
+    return [f"{path.strip():48} {f'{facts:,.4f}' if isinstance(facts, float) else facts}"]
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:

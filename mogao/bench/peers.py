@@ -1,0 +1,170 @@
+"""What others need for the same work: peers that install from the package registry.
+
+In: nothing. Out: the same fields as our own benches, measured in the same process. Sizes are those
+of `mogao.bench.sampling.SMALL`: width 256, four layers, four query and two key heads, vocabulary
+1,000; weights are random on both sides.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mogao.bench.measure import median_seconds, seconds_of
+from mogao.bench.sampling import NEW_TOKENS, REPEATS, SMALL
+from mogao.errors import ConfigError
+
+PICTURE_TOKENS = 256
+PICTURE_SIDE = 16
+TEXT_TOKENS = 32
+EVALUATIONS = 20
+
+
+def llama_decode(*, dtype: torch.dtype, contexts: Sequence[int]) -> dict[str, Any]:
+    """Measure `transformers` Llama `generate`, greedy, batch 1; prefill taken off."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=SMALL.vocab_size,
+        hidden_size=SMALL.hidden,
+        intermediate_size=SMALL.ffn_hidden,
+        num_hidden_layers=SMALL.num_layers,
+        num_attention_heads=SMALL.num_heads,
+        num_key_value_heads=SMALL.num_kv_heads,
+        max_position_embeddings=16_384,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    model = LlamaForCausalLM(config).to(dtype).eval()
+    rows = []
+    for context in contexts:
+        prompt = torch.randint(8, SMALL.vocab_size, (1, context))
+
+        def generate(count: int, prompt: Tensor = prompt) -> None:
+            model.generate(
+                prompt,
+                attention_mask=torch.ones_like(prompt),
+                max_new_tokens=count,
+                min_new_tokens=count,
+                do_sample=False,
+            )
+
+        with torch.inference_mode():
+            whole = median_seconds(lambda: generate(NEW_TOKENS + 1), repeats=REPEATS)
+            first = median_seconds(lambda: generate(1), repeats=REPEATS)
+        rows.append({"context": context, "tokens_per_second": NEW_TOKENS / (whole - first)})
+    return {"rows": rows, "version": version("transformers")}
+
+
+def omnigen_step(*, dtype: torch.dtype, branches: int, history: int) -> dict[str, Any]:
+    """Measure the `diffusers` OmniGen transformer: text and noisy latents anew at each step."""
+    from diffusers.models.transformers.transformer_omnigen import OmniGenTransformer2DModel
+
+    model = OmniGenTransformer2DModel(
+        in_channels=SMALL.latent_dim // 4,
+        hidden_size=SMALL.hidden,
+        num_attention_heads=SMALL.num_heads,
+        num_key_value_heads=SMALL.num_kv_heads,
+        intermediate_size=SMALL.ffn_hidden,
+        num_layers=SMALL.num_layers,
+        pad_token_id=0,
+        vocab_size=SMALL.vocab_size,
+        rope_scaling={"short_factor": [1.0] * 32, "long_factor": [1.0] * 32},
+    )
+    model.to(dtype).eval()
+    tokens = history + 1 + PICTURE_TOKENS
+    inputs: dict[str, Any] = {
+        "hidden_states": torch.randn(
+            branches, SMALL.latent_dim // 4, 2 * PICTURE_SIDE, 2 * PICTURE_SIDE, dtype=dtype
+        ),
+        "timestep": torch.full((branches,), 0.5),
+        "input_ids": torch.randint(8, SMALL.vocab_size, (branches, history)),
+        "input_img_latents": [],
+        "input_image_sizes": {},
+        "attention_mask": torch.ones(branches, tokens, tokens),
+        "position_ids": torch.arange(tokens).expand(branches, tokens),
+    }
+    with torch.inference_mode():
+        for _ in range(3):
+            model(**inputs)
+        seconds = statistics.median(seconds_of(lambda: model(**inputs)) for _ in range(4 * REPEATS))
+    return {"branches": branches, "seconds_per_step": seconds, "version": version("diffusers")}
+
+
+def transfusion_document(*, dtype: torch.dtype) -> dict[str, Any]:
+    """Measure `transfusion-pytorch` `sample_one` on the document of `bench interleave`.
+
+    Random weights do not open pictures at the right place, so the choice of tokens is scripted; the
+    network's work is untouched. Under bfloat16 the peer runs in autocast.
+
+    Raises:
+        ConfigError: The package is not installed.
+    """
+    try:
+        from transfusion_pytorch import Transfusion, transfusion
+    except ImportError:
+        raise ConfigError(
+            "the peer needs the package transfusion-pytorch: pip install 'mogao[peers]'"
+        ) from None
+
+    model = Transfusion(
+        num_text_tokens=SMALL.vocab_size,
+        dim_latent=SMALL.latent_dim,
+        modality_default_shape=(PICTURE_SIDE, PICTURE_SIDE),
+        transformer={
+            "dim": SMALL.hidden,
+            "depth": SMALL.num_layers,
+            "dim_head": SMALL.head_dim,
+            "heads": SMALL.num_heads,
+        },
+    ).eval()
+    script = _Script(TEXT_TOKENS, open_id=model.som_ids[0], end_id=model.eos_id)
+
+    def run() -> None:
+        script.restart()
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            sample = model.sample_one(
+                cache_kv=True,
+                fixed_modality_shape=(PICTURE_SIDE, PICTURE_SIDE),
+                modality_steps=EVALUATIONS // 2 + 1,
+                max_length=4 * (TEXT_TOKENS + PICTURE_TOKENS),
+            )
+        pictures = sum(isinstance(part, tuple) for part in sample)
+        if pictures != 2:
+            raise RuntimeError(f"the script drew {pictures} pictures instead of two")
+
+    before = transfusion.sample_text_token
+    transfusion.sample_text_token = script
+    try:
+        seconds = median_seconds(run, repeats=3)
+    finally:
+        transfusion.sample_text_token = before
+    return {"seconds": seconds, "version": version("transfusion-pytorch")}
+
+
+class _Script:
+    """Text of an exact length, a picture, text, a picture, the end."""
+
+    def __init__(self, length: int, *, open_id: int, end_id: int) -> None:
+        self.length, self.open_id, self.end_id = length, open_id, end_id
+        self.count = 0
+
+    def restart(self) -> None:
+        """Begin a new document."""
+        self.count = 0
+
+    def __call__(self, logits: Tensor, *_: Any) -> Tensor:
+        self.count += 1
+        nn.functional.softmax(logits, dim=-1).argmax()  # what choosing costs
+        period = self.length + 1
+        token = 5 if self.count % period else self.open_id
+        if self.count > 2 * period:
+            token = self.end_id
+        return torch.tensor([token])

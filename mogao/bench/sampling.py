@@ -1,0 +1,211 @@
+"""Speed of sampling: text at several contexts, a denoise step, a document, many sessions together.
+
+In: nothing. Out: the JSON of `mogao bench decode`, `denoise`, `interleave` and `batch`; sizes and
+rules in docs/sampling.md, section "How speed is measured". Weights are random but for `batch`.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from mogao.bench.measure import seconds_of
+from mogao.config import (
+    AutoencoderConfig,
+    GenerationConfig,
+    ImageSamplingConfig,
+    LimitsConfig,
+    ModelConfig,
+    TransformerConfig,
+    VisionConfig,
+)
+from mogao.pipeline import Mogao
+from mogao.sampling.engine import Engine
+from mogao.sampling.session import Session
+from mogao.sequence import ImageSegment, Pixels, TextSegment
+from mogao.tokenizer import Tokenizer
+
+CONTEXTS = (256, 1024, 4096)
+NEW_TOKENS = 64
+REPEATS = 5
+SMALL = TransformerConfig(
+    vocab_size=1000, hidden=256, num_layers=4, num_heads=4, num_kv_heads=2, head_dim=64,
+    ffn_hidden=1024, ffn="swiglu", latent_dim=64, vision_dim=64,
+)  # fmt: skip
+"""Width 256, four layers, four query and two key heads: the size at which peers are measured."""
+
+
+class OnlyText:
+    """A grammar without an end: texts of an exact length."""
+
+    def __init__(self, model: Mogao) -> None:
+        tokenizer = model.parts.tokenizer
+        self._allowed = torch.ones(model.config.transformer.vocab_size, dtype=torch.bool)
+        self._allowed[[tokenizer.end, tokenizer.image_open]] = False
+
+    def allowed(self, ids: Sequence[int]) -> Bool[Tensor, " vocab"]:  # noqa: ARG002 - the protocol
+        """Return everything but the end and pictures."""
+        return self._allowed
+
+
+def small_model(*, dtype: str) -> Mogao:
+    """Return a model of `SMALL` with random weights, and a tokenizer of single bytes."""
+    config = ModelConfig(
+        name="bench",
+        transformer=SMALL,
+        vision=VisionConfig(hidden=64, num_layers=1, num_heads=1, ffn_hidden=128),
+        autoencoder=AutoencoderConfig(block_channels=(32,)),
+    )
+    generation = GenerationConfig(limits=LimitsConfig(pixel_budget=65_536))
+    tokenizer = Tokenizer.train([], vocab_size=264)
+    return Mogao.from_config(config, tokenizer=tokenizer, generation=generation, dtype=dtype)
+
+
+def decode(*, dtype: str, contexts: Sequence[int] = CONTEXTS) -> dict[str, Any]:
+    """Measure text decoding behind prompts of several lengths, prefill excluded."""
+    model = small_model(dtype=dtype)
+    grammar = OnlyText(model)
+    rows = []
+    for context in contexts:
+        rates = []
+        for _ in range(REPEATS):
+            session = model.session()
+            session.extend("x" * (context - 1))
+            session.generate_text(max_tokens=NEW_TOKENS, grammar=grammar)
+            (event,) = (e for e in session.trace()["events"] if e["event"] == "text")
+            rates.append(event["tokens"] / (event["seconds"] - event["prefill_seconds"]))
+        rows.append({"context": context, "tokens_per_second": statistics.median(rates)})
+    return {"rows": rows}
+
+
+def denoise(
+    *, model: Mogao, side: int, history: int, branches: Sequence[int], picture: bool = True
+) -> dict[str, Any]:
+    """Measure one denoise step under one, two and three guidance branches.
+
+    Args:
+        model: The model.
+        side: Of the square picture that is drawn, pixels.
+        history: Text tokens before it.
+        branches: Numbers of branches.
+        picture: Whether a picture of the same size comes first; three branches need one.
+    """
+    settings = {
+        1: ImageSamplingConfig(guidance="off"),
+        2: ImageSamplingConfig(guidance="text_only"),
+        3: ImageSamplingConfig(guidance="mogao"),
+    }
+    noise = np.random.default_rng(0)
+    shown = noise.integers(0, 256, (side, side, 3), dtype=np.uint8)
+    grid = (side // model.config.token_pixels,) * 2
+    rows = []
+    for count in branches:
+        session = model.session()
+        session.extend([ImageSegment(shown)] * picture + [TextSegment("x" * history)])
+        transcript = session.state.transcript
+        with torch.inference_mode():
+            transcript.open_picture(ImageSegment(shown))
+            velocity, _ = session.state.guided_velocity(
+                settings[count], grid, drawn=transcript.index
+            )
+            latents = torch.randn(grid[0] * grid[1], model.config.transformer.latent_dim)
+            step = partial(velocity, latents, 0.5)
+            for _ in range(3):
+                step()
+            seconds = statistics.median(seconds_of(step) for _ in range(4 * REPEATS))
+        rows.append({"branches": count, "seconds_per_step": seconds})
+    return {"rows": rows}
+
+
+def interleave(*, dtype: str) -> dict[str, Any]:
+    """Measure a document: 32 tokens of text, a picture of 256 tokens, and both once more."""
+    model = small_model(dtype=dtype)
+    grammar = OnlyText(model)
+    image = ImageSamplingConfig(num_steps=20, guidance="text_only", height=256, width=256)
+    model.generation = model.generation.model_copy(update={"image": image})
+
+    def run() -> None:
+        session = model.session()
+        session.extend("x")
+        for _ in range(2):
+            session.generate_text(max_tokens=32, grammar=grammar)
+            session.generate_image()
+
+    run()
+    return {"seconds": statistics.median(seconds_of(run) for _ in range(REPEATS))}
+
+
+Job = Callable[[Session], tuple[str, list[Pixels]]]
+
+
+def batch(*, model: Mogao, exact: Mogao) -> dict[str, Any]:
+    """Measure eight requests together and in turn: texts, pictures, four of each.
+
+    Args:
+        model: Measured in its own type.
+        exact: The same model in float32, in which results are compared.
+    """
+    grammar = OnlyText(model)
+    size = len(model.parts.tokenizer.encode(PROMPT))
+
+    def text(session: Session) -> tuple[str, list[Pixels]]:
+        session.extend(PROMPT * (200 // size), role="user")
+        return session.generate_text(max_tokens=NEW_TOKENS, grammar=grammar), []
+
+    def picture(session: Session) -> tuple[str, list[Pixels]]:
+        session.extend("a photo of a cat")
+        return "", [session.generate_image().pixels]
+
+    mixes: dict[str, list[Job]] = {
+        "text": [text] * 8,
+        "pictures": [picture] * 8,
+        "mixed": [text, picture] * 4,
+    }
+    rows = []
+    for mix, jobs in mixes.items():
+        in_turn, together = (_times(model, jobs, run) for run in (_in_turn, _together))
+        alone, joined = _in_turn(exact, jobs), _together(exact, jobs)
+        rows.append({
+            "mix": mix,
+            "together_seconds": together,
+            "in_turn_seconds": in_turn,
+            "equal": all(_equal(a, b) for a, b in zip(alone, joined, strict=True)),
+        })  # fmt: skip
+    return {"rows": rows}
+
+
+PROMPT = "Describe the picture in detail. "
+
+
+def _times(model: Mogao, jobs: Sequence[Job], run: Callable[..., object]) -> float:
+    run(model, jobs)
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        run(model, jobs)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def _in_turn(model: Mogao, jobs: Sequence[Job]) -> list[tuple[str, list[Pixels]]]:
+    return [job(model.session(seed=seed)) for seed, job in enumerate(jobs)]
+
+
+def _together(model: Mogao, jobs: Sequence[Job]) -> list[tuple[str, list[Pixels]]]:
+    with Engine(model.parts, generation=model.generation) as engine:
+        return list(engine.map(jobs, seeds=range(len(jobs))))
+
+
+def _equal(one: tuple[str, list[Pixels]], other: tuple[str, list[Pixels]]) -> bool:
+    """Equal texts; pictures whose bytes differ by rounding at most."""
+    pairs = zip(one[1], other[1], strict=True)
+    close = all(np.abs(a.astype(int) - b.astype(int)).max() <= 1 for a, b in pairs)
+    return one[0] == other[0] and close
