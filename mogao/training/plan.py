@@ -5,12 +5,13 @@ In: a `RunConfig`. Out: plain numbers. Networks are built without memory, on the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mogao.config import AutoencoderTask, JointTask, ModelConfig, RunConfig
+from mogao.config import JointTask, ModelConfig, RunConfig, TaskConfig, VisionTask
 from mogao.model.hardware import pick_device, pick_dtype
 from mogao.model.transformer import MogaoTransformer
 from mogao.model.vae import Autoencoder
@@ -37,15 +38,10 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
     counts = count_parameters(model)
     device = pick_device()
     dtype = pick_dtype(config.dtype, device)
-    if isinstance(task, AutoencoderTask):
-        trained = counts["autoencoder"]
-        if task.decoder_of is not None:
-            decoder = Autoencoder.load(Path(task.decoder_of) / "vae").kl.decoder
-            trained = sum(p.numel() for p in decoder.parameters())
-        size: dict[str, Any] = {"images_per_step": task.batch_images * config.accumulation}
-    else:
-        trained = sum(count for name, count in counts.items() if name != "autoencoder")
-        size = {"tokens_per_step": config.token_budget * config.accumulation}
+    trained = count_trained(task, model, counts)
+    size = {"tokens_per_step": config.token_budget * config.accumulation}
+    if not isinstance(task, JointTask):
+        size = {"images_per_step": task.batch_images * config.accumulation}
     per_weight = BYTES_PER_WEIGHT[config.optim.kind] + (4 if config.optim.ema_decay else 0)
     memory = trained * per_weight
     if isinstance(task, JointTask):
@@ -64,6 +60,27 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         "compute_dtype": str(dtype).removeprefix("torch."),
         "compile": isinstance(task, JointTask) and should_compile(config, device),
     }
+
+
+def count_trained(task: TaskConfig, model: ModelConfig, counts: Mapping[str, int]) -> int:
+    """Return the parameters that a task moves.
+
+    Raises:
+        CheckpointError: The autoencoder whose decoder learns on is missing.
+    """
+    if isinstance(task, VisionTask):
+        return counts["vision"] + (model.vision.hidden + 1) * model.transformer.vocab_size
+    if isinstance(task, JointTask):
+        projection = 0
+        if task.alignment is not None:
+            width, ends = task.alignment.hidden, (model.transformer.hidden, model.vision.hidden)
+            projection = width * (sum(ends) + 1) + ends[1]
+        fixed = {"autoencoder", "vision"} if task.freeze_vision else {"autoencoder"}
+        return projection + sum(count for name, count in counts.items() if name not in fixed)
+    if task.decoder_of is None:
+        return counts["autoencoder"]
+    decoder = Autoencoder.load(Path(task.decoder_of) / "vae").kl.decoder
+    return sum(p.numel() for p in decoder.parameters())
 
 
 def count_parameters(model: ModelConfig) -> dict[str, int]:

@@ -7,7 +7,14 @@ import json
 import pytest
 import torch
 
-from mogao.config import AutoencoderTask, ModelConfig, RunConfig
+from mogao.config import (
+    AlignmentConfig,
+    AutoencoderTask,
+    JointTask,
+    ModelConfig,
+    RunConfig,
+    VisionTask,
+)
 from mogao.errors import ConfigError
 from mogao.model.hardware import pick_dtype
 from mogao.model.transformer import MogaoTransformer
@@ -52,3 +59,24 @@ def test_an_unknown_dtype_is_refused():
 def test_auto_is_a_supported_type():
     assert pick_dtype("auto", torch.device("cpu")) in (torch.bfloat16, torch.float32)
     assert pick_dtype("float32", torch.device("cpu")) is torch.float32
+
+
+def test_a_vision_run_moves_the_encoder_and_its_head() -> None:
+    plan = dry_run(RunConfig(task=VisionTask(batch_images=16), accumulation=2))
+    task = VisionTask()
+    head = (task.model.vision.hidden + 1) * task.model.transformer.vocab_size
+    assert plan["trained_parameters"] == plan["parameters"]["vision"] + head
+    assert plan["images_per_step"] == 32
+    assert not plan["compile"]
+
+
+def test_a_frozen_vision_encoder_is_not_trained_and_the_projection_is() -> None:
+    plain = dry_run(RunConfig())["trained_parameters"]
+    frozen = dry_run(RunConfig(task=JointTask(freeze_vision=True)))
+    vision = frozen["parameters"]["vision"]
+    assert frozen["trained_parameters"] == plain - vision
+    aligned = JointTask(freeze_vision=True, alignment=AlignmentConfig(hidden=10))
+    sizes = aligned.model.transformer.hidden, aligned.model.vision.hidden
+    projection = 10 * (sizes[0] + 1) + (10 + 1) * sizes[1]
+    got = dry_run(RunConfig(task=aligned))["trained_parameters"]
+    assert got == frozen["trained_parameters"] + projection
