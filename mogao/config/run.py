@@ -75,6 +75,8 @@ class JointTask(Config):
     def _fixed_target(self) -> JointTask:
         if self.alignment is not None and not self.freeze_vision:
             raise ValueError("alignment needs freeze_vision: its target must not move")
+        if self.freeze_vision and self.init_from is None and self.vision_from is None:
+            raise ValueError("freeze_vision needs a trained encoder: vision_from or init_from")
         return self
 
 

@@ -116,10 +116,12 @@ class MogaoTransformer(nn.Module):
         attend = make_attention(
             self.rule, batch.table, batch.meta, backend=backend, dtype=self.compute_dtype
         )
-        states = list(self.layer_states(inputs, attend))
-        hidden = torch.cat(states[-1])
         noisy = (batch.meta.kind == TokenKind.NOISY).nonzero().flatten()
-        tapped = None if tap is None else torch.cat(states[tap - 1]).index_select(0, noisy)
+        tapped, states = None, list[EitherBranch]()
+        for number, states in enumerate(self.layer_states(inputs, attend), start=1):
+            if number == tap:
+                tapped = torch.cat(states).index_select(0, noisy)
+        hidden = torch.cat(states)
         return ModelOutput(
             logits=self.logits(hidden.index_select(0, batch.predict_index)),
             velocity=self.velocity(hidden.index_select(0, noisy), inputs),
@@ -128,8 +130,10 @@ class MogaoTransformer(nn.Module):
 
     def hidden_states(self, inputs: TokenInputs, attend: Attend) -> list[EitherBranch]:
         """Return the final hidden states of the text branch and of the visual branch."""
-        *_, last = self.layer_states(inputs, attend)
-        return last
+        states: list[EitherBranch] = []
+        for states in self.layer_states(inputs, attend):  # noqa: B007 - only the last is kept
+            pass
+        return states
 
     def layer_states(self, inputs: TokenInputs, attend: Attend) -> Iterator[list[EitherBranch]]:
         """Yield the states of the text branch and of the visual branch behind each layer."""

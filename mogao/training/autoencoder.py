@@ -30,7 +30,13 @@ from mogao.model.vae import (
     tensor_to_pixels,
 )
 from mogao.sequence import Pixels
-from mogao.training.pictures import UNSEEN_SEED, PictureBatch, PictureFeed, draw_pictures
+from mogao.training.pictures import (
+    UNSEEN_SEED,
+    PictureBatch,
+    PictureFeed,
+    draw_pictures,
+    own_source,
+)
 from mogao.training.task import Metrics
 
 SHEET_PICTURES = 16
@@ -57,7 +63,7 @@ class AutoencoderTraining:
             folder = Path(config.task.decoder_of) / "vae"
             self.module = Autoencoder.load(folder, compute_dtype=dtype).to(device)
             self.module.kl.encoder.requires_grad_(False)
-        self._feed = PictureFeed(build_source(config.data), config.task, seed=config.seed)
+        self._feed = PictureFeed(own_source(config.data), config.task, seed=config.seed)
         self._unseen = reseeded(config.data, by=UNSEEN_SEED)
 
     def matrices(self) -> dict[str, tuple[int, ...]]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mogao.errors import CheckpointError
 
-FORMAT = "mogao-training/2"
+FORMAT = "mogao-training/3"
 TENSOR_FILE = "state.safetensors"
 JSON_FILE = "state.json"
 TENSOR_KEY = "$tensor"
@@ -83,13 +83,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: A file is missing, truncated, changed or of another format. Pickled files
             are never read.
     """
-    advice = f"delete {path} to fall back to an older checkpoint, or start anew without --resume"
-    try:
-        record = json.loads((path / JSON_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {path / JSON_FILE}: {error}; {advice}") from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise CheckpointError(f"{path / JSON_FILE} is not of format {FORMAT!r}; {advice}")
+    record, advice = _read_record(path), _advice(path)
     file = path / TENSOR_FILE
     try:
         described = _describe(file)
@@ -109,6 +103,34 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path / JSON_FILE} lacks {error}; {advice}") from None
     assert isinstance(state, dict)
     return state
+
+
+def stored_config(path: Path) -> dict[str, Any]:
+    """Return the config of the run that wrote a checkpoint, without reading its tensors.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or of another format.
+    """
+    try:
+        config = _read_record(path)["state"]["config"]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path / JSON_FILE} lacks {error}; {_advice(path)}") from None
+    assert isinstance(config, dict)
+    return config
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((path / JSON_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {path / JSON_FILE}: {error}; {_advice(path)}") from None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise CheckpointError(f"{path / JSON_FILE} is not of format {FORMAT!r}; {_advice(path)}")
+    return record
+
+
+def _advice(path: Path) -> str:
+    return f"delete {path} to fall back to an older checkpoint, or start anew without --resume"
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -13,15 +13,19 @@ from mogao import config as configs
 from mogao.config import RunConfig
 from mogao.errors import CheckpointError, ConfigError
 from mogao.training import parallel
-from mogao.training.checkpoint import latest_checkpoint
+from mogao.training.checkpoint import latest_checkpoint, stored_config
 from mogao.training.state import RunState
 
-FIXED = ("task.kind", "task.model", "task.init_from", "task.decoder_of", "optim.kind")
+FIXED = (
+    "task.kind", "task.model", "task.init_from", "task.autoencoder_from", "task.vision_from",
+    "task.decoder_of", "task.freeze_vision", "task.alignment.layer", "task.alignment.hidden",
+    "optim.kind",
+)  # fmt: skip
 """Keys whose change would make a checkpoint meaningless."""
 
 
 def prepare_folder(config: RunConfig, out: Path, *, resume: bool) -> list[str]:
-    """Make the output folder, compare with the run it holds and store the resolved config.
+    """Make the output folder, compare with its newest checkpoint and store the resolved config.
 
     Returns:
         The keys that changed since the run that is continued.
@@ -32,12 +36,16 @@ def prepare_folder(config: RunConfig, out: Path, *, resume: bool) -> list[str]:
     """
     changes: list[str] = []
     stored = out / "config.yaml"
-    if latest_checkpoint(out / "checkpoints") is not None:
+    newest = latest_checkpoint(out / "checkpoints")
+    if newest is not None:
         if not resume:
             raise ConfigError(f"{out} holds a run already; add --resume or choose another folder")
-        before = configs.load(RunConfig, stored)
+        # Not config.yaml: the run that wrote it may have ended before its first checkpoint.
+        before = configs.parse(RunConfig, stored_config(newest), where=str(newest))
         changes = changed_keys(before.model_dump(mode="json"), config.model_dump(mode="json"))
         refused = [key for key in changes if key.startswith(FIXED)]
+        if "task.alignment" in changes:
+            refused.append("task.alignment (it cannot be switched within a run)")
         if (before.optim.ema_decay == 0) != (config.optim.ema_decay == 0):
             refused.append("optim.ema_decay (averaging cannot be switched within a run)")
         if refused:

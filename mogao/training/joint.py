@@ -1,7 +1,7 @@
 """Joint training of transformer, connector and vision encoder on interleaved sequences.
 
 In: a `RunConfig` with a joint task. Out: a `Task`. One document becomes layouts (with condition
-dropout), layouts become packs, a pack becomes one forward pass and the two losses.
+dropout), layouts become packs, a pack becomes one forward pass and its losses.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ from mogao.packing.spans import is_pair
 from mogao.sampling.codes import Parts
 from mogao.sequence import InterleavedSequence
 from mogao.tokenizer import Tokenizer
+from mogao.training import parallel
 from mogao.training.alignment import Alignment
 from mogao.training.feed import PackFeed
 from mogao.training.latents import LatentCache
 from mogao.training.parts import build_parts, export_parts
-from mogao.training.pictures import UNSEEN_SEED, draw_pictures
+from mogao.training.pictures import UNSEEN_SEED, draw_pictures, own_source
 from mogao.training.samples import SampleSheet
 from mogao.training.task import Metrics
 
@@ -81,7 +82,7 @@ class JointTraining:
     """The joint task; see `mogao.training.task.Task`.
 
     Everything random about a document (its dropout, whether its end is learned) depends on the
-    run's seed and the document's number alone, so the feed can be resumed exactly.
+    run's seed, the rank and the document's number alone, so the feed can be resumed exactly.
     """
 
     def __init__(self, config: RunConfig, *, device: torch.device, dtype: torch.dtype) -> None:
@@ -101,7 +102,7 @@ class JointTraining:
             self.parts.transformer.compile_layers()
         self._latents = LatentCache(self._encode, max_bytes=self.task.latent_cache_bytes)
         packer = Packer(config.token_budget)
-        self._feed = PackFeed(build_source(config.data), packer, self._lay_out)
+        self._feed = PackFeed(own_source(config.data), packer, self._lay_out)
         self._sheet = SampleSheet(config, self.generation)
 
     def matrices(self) -> dict[str, tuple[int, ...]]:
@@ -133,7 +134,7 @@ class JointTraining:
     def losses(
         self, batch: JointBatch, normalisers: Mapping[str, float], generator: torch.Generator
     ) -> tuple[Float32[Tensor, ""], Metrics]:
-        """Return the joined loss of a pack and the contributions of both losses."""
+        """Return the joined loss of a pack and the contributions of all losses."""
         packed = batch.pack.to(self.device)
         flow = corrupt(
             packed.noisy_clean, packed.noisy_lengths, self.task.flow, generator=generator
@@ -169,8 +170,11 @@ class JointTraining:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the data position, and the tokenizer that the weights have learned with."""
-        return {"feed": self._feed.state_dict(), "tokenizer": self.parts.tokenizer.to_json()}
+        """Return the data position, and the tokenizer and centre that weights have learned with."""
+        state = {"feed": self._feed.state_dict(), "tokenizer": self.parts.tokenizer.to_json()}
+        if self.module.alignment is not None:
+            state["centre"] = self.module.alignment.centre
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any], *, same_data: bool) -> None:
         """Continue behind the last pack; other data begins anew, with the same tokenizer.
@@ -180,6 +184,8 @@ class JointTraining:
         """
         # A new one would be trained on today's texts: other ids for the same words.
         self.parts = replace(self.parts, tokenizer=Tokenizer.from_json(state["tokenizer"]))
+        if self.module.alignment is not None:
+            self.module.alignment.centre.copy_(state["centre"])
         if same_data:
             self._feed.load_state_dict(state["feed"])
 
@@ -207,7 +213,7 @@ class JointTraining:
         return self.module.alignment.loss_sum(states, features, batch.noisy_weights)
 
     def _lay_out(self, number: int, sequence: InterleavedSequence) -> list[Layout]:
-        rng = np.random.default_rng([self.config.seed, number])
+        rng = np.random.default_rng([self.config.seed, number, parallel.rank()])
         drop = draw_drop(self.task.dropout, sequence, rng=rng)
         end_loss = not is_pair(sequence) or rng.random() < self.task.loss.end_token_prob
         return lay_out(

@@ -16,6 +16,7 @@ from mogao.config import (
     DataConfig,
     GenerationConfig,
     JointTask,
+    MixtureConfig,
     ModelConfig,
     RecordsConfig,
     RunConfig,
@@ -106,7 +107,13 @@ def _make(config: RunConfig, folder: str) -> Parts:
 
 
 def document_texts(data: DataConfig) -> Iterator[str]:
-    """Texts for a new tokenizer: of all the world's recipes, or of the user's own records."""
+    """Texts for a new tokenizer: of the user's own records, of all the world's recipes, or both."""
+    if isinstance(data, MixtureConfig):
+        own = [part for part in data.sources if isinstance(part, RecordsConfig)]
+        for part in own:
+            yield from document_texts(part)
+        if len(own) == len(data.sources):
+            return
     if isinstance(data, RecordsConfig):
         records = Records(data)
         for _ in range(TOKENIZER_DOCUMENTS):

@@ -1,6 +1,7 @@
-"""Pictures of a data source in batches: alone, or each with the text of its document.
+"""What training draws from data: the source of a rank, and pictures of any source in batches.
 
-In: any source of documents. Out: bytes and tensors of the pictures in them.
+In: a data config, any source of documents. Out: the pictures in them, alone or each with the text
+of its document.
 """
 
 from __future__ import annotations
@@ -15,17 +16,27 @@ import numpy as np
 from jaxtyping import Float32
 from torch import Tensor
 
-from mogao.config import AutoencoderTask
-from mogao.data.mixture import Source
+from mogao.config import AutoencoderTask, DataConfig
+from mogao.data.mixture import Source, build_source
 from mogao.errors import DataError
 from mogao.model.vae import pixels_to_tensor
 from mogao.sequence import InterleavedSequence, Pixels
+from mogao.training import parallel
 
 PictureBatch = list[Float32[Tensor, "_ 3 _ _"]]
 """Pictures of one micro-batch, one tensor per picture size."""
 
 UNSEEN_SEED = 1_000_003  # added to the data seed: pictures that training does not draw
 MAX_EMPTY_DOCUMENTS = 10_000
+
+
+def own_source(config: DataConfig) -> Source:
+    """Open the data for training: each rank gets documents that no other rank gets.
+
+    Raises:
+        DataError: The data cannot be read.
+    """
+    return build_source(config, rank=parallel.rank(), num_ranks=parallel.num_ranks())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +75,7 @@ class PictureFeed:
             DataError: The source has no pictures.
         """
         self._draw()
-        rng = np.random.default_rng([self._seed, self._step])
+        rng = np.random.default_rng([self._seed, self._step, parallel.rank()])
         found: list[Pixels] = []
         # Early on the lag is shorter, so that a young pool is used evenly too.
         newest = len(self._pool) - 1
@@ -112,9 +123,7 @@ def draw_pictures(source: Source, count: int) -> list[Pixels]:
         images = source.next().images
         empty = 0 if images else empty + 1
         if empty > MAX_EMPTY_DOCUMENTS:
-            raise DataError(
-                f"{empty} documents in a row have no picture; the autoencoder needs some"
-            )
+            raise DataError(f"{empty} documents in a row have no picture, but pictures are needed")
         found += [image.pixels for image in images]
     return found[:count]
 

@@ -19,12 +19,12 @@ from mogao.errors import RequestError
 from mogao.sampling.codes import Parts
 from mogao.sampling.session import Session
 from mogao.sequence import ImageSegment, InterleavedSequence, Pixels, TextSegment
+from mogao.training.pictures import UNSEEN_SEED
 
 NUM_PICTURES = 8
 NUM_ANSWERS = 8
 MAX_DOCUMENTS = 200
 MAX_ANSWER_TOKENS = 48
-SEED_OFFSET = 1_000_003
 CAPTION_PIXELS = 64
 
 
@@ -80,7 +80,7 @@ def _make(request: InterleavedSequence, session: Session) -> ImageSegment | str:
 
 def choose_requests(data: DataConfig) -> list[InterleavedSequence]:
     """Return documents of an unseen part of the data, each ending with what the model must make."""
-    source = build_source(reseeded(data, by=SEED_OFFSET))
+    source = build_source(reseeded(data, by=UNSEEN_SEED))
     pictures: list[InterleavedSequence] = []
     answers: list[InterleavedSequence] = []
     for _ in range(MAX_DOCUMENTS):

@@ -67,7 +67,7 @@ class RunState:
         seed = config.seed + RANK_SEED * parallel.rank()
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.progress = Progress()
-        self._keep = config.keep_checkpoints
+        self._config = config
 
     def save(self, folder: Path) -> Path:
         """Write a checkpoint; every rank takes part, the first one writes.
@@ -83,10 +83,12 @@ class RunState:
             "average": self.average.state_dict(),
             "guard": self.guard.state_dict(),
             "progress": asdict(self.progress),
+            "config": self._config.model_dump(mode="json"),
         }
         if parallel.rank() != 0:
             return folder / checkpoint_name(self.progress.step)
-        return save_checkpoint(folder, state, step=self.progress.step, keep=self._keep)
+        keep = self._config.keep_checkpoints
+        return save_checkpoint(folder, state, step=self.progress.step, keep=keep)
 
     def load_latest(self, folder: Path, *, same_data: bool) -> None:
         """Continue from the newest checkpoint, if there is one.

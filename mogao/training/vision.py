@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mogao.config import RunConfig, VisionTask, reseeded
 from mogao.data.mixture import Source, build_source
+from mogao.errors import DataError
 from mogao.files import atomic_write
 from mogao.model.vae import pixels_to_tensor
 from mogao.model.vision import VisionEncoder
@@ -31,6 +32,7 @@ from mogao.training.pictures import (
     UNSEEN_SEED,
     CaptionedPictures,
     draw_captioned,
+    own_source,
     places_by_size,
 )
 from mogao.training.task import Metrics
@@ -76,10 +78,10 @@ class VisionTraining:
         vocab_size = config.task.model.transformer.vocab_size
         self.tokenizer = Tokenizer.train(document_texts(config.data), vocab_size=vocab_size)
         encoder = VisionEncoder(config.task.model.vision, compute_dtype=dtype, seed=config.seed)
-        self.module = WordReader(encoder, self.tokenizer.vocab_size).to(device)
+        self.module = WordReader(encoder, vocab_size).to(device)
         for parameter in self.module.head.parameters():
             nn.init.zeros_(parameter)  # every token is as likely at first
-        self._source = build_source(config.data)
+        self._source = own_source(config.data)
         self._unseen = reseeded(config.data, by=UNSEEN_SEED)
         self.rarity = self._count(build_source(self._unseen)).to(device)
 
@@ -181,7 +183,11 @@ class VisionTraining:
         A token that no counted document has is as rare as one that a single document has.
         """
         texts = draw_captioned(source, FREQUENCY_DOCUMENTS).texts
-        counts = torch.zeros(self.tokenizer.vocab_size)
+        counts = torch.zeros(self.task.model.transformer.vocab_size)
         for text in texts:
             counts[sorted(set(self.tokenizer.encode(text)))] += 1
+        if not bool(((counts > 0) & (counts < len(texts))).any()):
+            raise DataError(
+                "all texts beside pictures have the same tokens: nothing can be learned"
+            )
         return (math.log(len(texts)) - counts.clamp(min=1).log()).clamp(min=0)

@@ -19,7 +19,10 @@ from mogao.errors import ConfigError
 from mogao.model.hardware import pick_dtype
 from mogao.model.transformer import MogaoTransformer
 from mogao.model.vae import Autoencoder
+from mogao.model.vision import VisionEncoder
+from mogao.training.alignment import Alignment
 from mogao.training.plan import count_parameters, dry_run
+from mogao.training.vision import WordReader
 
 
 def test_counts_are_those_of_the_real_network():
@@ -63,20 +66,22 @@ def test_auto_is_a_supported_type():
 
 def test_a_vision_run_moves_the_encoder_and_its_head() -> None:
     plan = dry_run(RunConfig(task=VisionTask(batch_images=16), accumulation=2))
-    task = VisionTask()
-    head = (task.model.vision.hidden + 1) * task.model.transformer.vocab_size
-    assert plan["trained_parameters"] == plan["parameters"]["vision"] + head
+    model = ModelConfig()
+    reader = WordReader(VisionEncoder(model.vision), model.transformer.vocab_size)
+    assert plan["trained_parameters"] == sum(p.numel() for p in reader.parameters())
     assert plan["images_per_step"] == 32
     assert not plan["compile"]
 
 
 def test_a_frozen_vision_encoder_is_not_trained_and_the_projection_is() -> None:
     plain = dry_run(RunConfig())["trained_parameters"]
-    frozen = dry_run(RunConfig(task=JointTask(freeze_vision=True)))
+    frozen = dry_run(RunConfig(task=JointTask(freeze_vision=True, vision_from="x")))
     vision = frozen["parameters"]["vision"]
     assert frozen["trained_parameters"] == plain - vision
-    aligned = JointTask(freeze_vision=True, alignment=AlignmentConfig(hidden=10))
-    sizes = aligned.model.transformer.hidden, aligned.model.vision.hidden
-    projection = 10 * (sizes[0] + 1) + (10 + 1) * sizes[1]
-    got = dry_run(RunConfig(task=aligned))["trained_parameters"]
-    assert got == frozen["trained_parameters"] + projection
+    alignment = AlignmentConfig(hidden=10)
+    task = JointTask(freeze_vision=True, vision_from="x", alignment=alignment)
+    centre = torch.zeros(task.model.vision.hidden)
+    projection = Alignment(alignment, task.model, centre=centre)
+    got = dry_run(RunConfig(task=task))["trained_parameters"]
+    extra = sum(p.numel() for p in projection.parameters())
+    assert got == frozen["trained_parameters"] + extra
