@@ -92,4 +92,4 @@ def schedule(num_steps: int, *, shift: float = 1.0) -> list[float]:
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")
     times = torch.linspace(1.0, 0.0, num_steps + 1, dtype=torch.float64)
-    return [float(t) for t in shift_time(times, shift)]
+    return [1.0, *(float(t) for t in shift_time(times, shift)[1:-1]), 0.0]

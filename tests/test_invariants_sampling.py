@@ -453,3 +453,15 @@ def test_batch_mates_do_not_matter(model: Mogao) -> None:
     for drop, velocity in zip(drops, together, strict=True):
         alone = cached_velocities(model, conversation(), [drop])
         assert relative(velocity, alone[0]) < CACHED
+
+
+@pytest.mark.parametrize("name", ["none", "bagel: no_last_text", "tagged"])
+def test_each_learned_picture_of_a_reduced_document_is_learned_once(
+    model: Mogao, name: str
+) -> None:
+    sequence = InterleavedSequence(
+        tuple(part for k in range(3) for part in (TextSegment("x"), ImageSegment(picture(k))))
+    )
+    tokenizer, config = model.parts.tokenizer, model.config.transformer
+    layouts = lay_out(sequence, tokenizer, config, drop=DROPS[name])
+    assert [len(layout.noisy_weights) for layout in layouts] == [4, 4, 4]

@@ -111,7 +111,7 @@ def transfusion_document(*, dtype: torch.dtype) -> dict[str, Any]:
         from transfusion_pytorch import Transfusion, transfusion
     except ImportError:
         raise ConfigError(
-            "the peer needs the package transfusion-pytorch: pip install 'mogao[peers]'"
+            "the peer needs the package transfusion-pytorch; install it without its torch"
         ) from None
 
     model = Transfusion(

@@ -1,7 +1,7 @@
 """Speed of sampling: text at several contexts, a denoise step, a document, many sessions together.
 
-In: nothing. Out: the JSON of `mogao bench decode`, `denoise`, `interleave` and `batch`; sizes and
-rules in docs/sampling.md, section "How speed is measured". Weights are random but for `batch`.
+In: nothing. Out: the JSON of `mogao bench decode`, `denoise`, `interleave` and `batch`. Weights are
+random where no model is named.
 """
 
 from __future__ import annotations

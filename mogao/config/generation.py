@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from mogao.config.base import Config, Count, Probability
 from mogao.config.guidance import (
+    KEEP_ALL,
     PRESETS,
     BranchConfig,
     Curve,
@@ -101,6 +102,13 @@ class ImageSamplingConfig(Config):
     def _table(self) -> ImageSamplingConfig:
         if (self.guidance == "table") != bool(self.branches):
             raise ValueError("branches and guidance: table come together")
+        if self.branches and self.branches[0].drop != KEEP_ALL:
+            raise ValueError(
+                "the first branch of a table must be the full context: it drops nothing"
+            )
+        low, high = self.preset.interval
+        if low >= high:
+            raise ValueError(f"guidance_interval ({low:g}, {high:g}] is empty")
         curves = [branch.coefficient for branch in self.branches]
         for t in knots_of(*curves) if curves else []:
             total = sum(value_at(curve, t) for curve in curves)

@@ -6,14 +6,24 @@ dropped condition in training are one `Drop`.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from mogao.config.base import Config, Probability
 
-Knot = tuple[Probability, float]
-Curve = float | Annotated[tuple[Knot, ...], Field(min_length=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Knot = tuple[Probability, Finite]
+
+
+def _rising(knots: tuple[Knot, ...]) -> tuple[Knot, ...]:
+    if any(later <= earlier for (earlier, _), (later, _) in pairwise(knots)):
+        raise ValueError("the times of knots must rise")
+    return knots
+
+
+Curve = Finite | Annotated[tuple[Knot, ...], Field(min_length=1), AfterValidator(_rising)]
 """A number, or knots (t, value) with rising t: linear between them, constant beyond them."""
 
 GuidanceName = Literal["mogao", "bagel", "bagel_edit", "text_only", "off", "table"]
@@ -69,7 +79,7 @@ class Preset(Config):
 
 
 _BAGEL = {
-    "full": Drop(keep_positions=False),
+    "full": KEEP_ALL,
     "no_last_text": Drop(last_text=True, keep_positions=False),
     "no_images": Drop(images=True, keep_positions=False),
 }

@@ -8,7 +8,7 @@ Source: arXiv 2505.05472 (ECTF); boundary and trimming rules in docs/decisions.m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -107,7 +107,8 @@ def lay_out(
     for index, span in enumerate(spans):
         if span.origin is Origin.PICTURE and span.weight > 0:
             before = keep(spans[: index + 1], drop, drawn=span.segment)
-            layouts.append(_Builder(config, drop).build(before, text_loss=False))
+            history = [replace(s, weight=0.0) for s in before[:-1]]
+            layouts.append(_Builder(config, drop).build([*history, before[-1]], text_loss=False))
     return _nonempty(layouts)
 
 

@@ -114,6 +114,9 @@ class Context:
     def forget_beyond(self, spans: Sequence[Span]) -> None:
         """Cut the cache to what it shares with `spans`."""
         shared = self.num_shared(spans)
+        read_to = self.lengths[-1] if self.lengths else (0,) * len(self.cache.lengths)
+        if shared < len(self.spans) or tuple(self.cache.lengths) != tuple(read_to):
+            self.logits = None  # they belong to a text that is cut, or was read in part
         if shared == len(spans) and shared and (shared < len(self.spans) or self.logits is None):
             shared -= 1  # the logits behind the last span are not known: read it again
         del self.spans[shared:], self.lengths[shared:]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -48,10 +49,12 @@ class Ask:
     """What a job waits for.
 
     Attributes:
+        ticket: The job.
         work: A step of the transformer, or a call on another network.
         ready: Set once `result` or `error` is there.
     """
 
+    ticket: Ticket[Any]
     work: Step | Callable[[], Any]
     ready: threading.Event = field(default_factory=threading.Event)
     result: Any = None
@@ -66,9 +69,17 @@ class Ask:
 class Ticket(Generic[T]):
     """One job in the engine."""
 
-    def __init__(self, job: Callable[[Session], T], make: Callable[[Ticket[T]], Session]) -> None:
+    def __init__(
+        self,
+        job: Callable[[Session], T],
+        make: Callable[[Ticket[T]], Session],
+        *,
+        on_cancel: Callable[[Ticket[T]], None],
+        on_done: Callable[[], None] | None = None,
+    ) -> None:
         self.is_cancelled = False
-        self._job, self._make = job, make
+        self._work: Callable[[], T] | None = lambda: job(make(self))
+        self._on_cancel, self._on_done = on_cancel, on_done
         self._done = threading.Event()
         self._result: T | None = None
         self._error: BaseException | None = None
@@ -92,19 +103,54 @@ class Ticket(Generic[T]):
         return cast("T", self._result)
 
     def cancel(self) -> None:
-        """End the job where it next needs the model; what it holds is freed."""
+        """End the job: at once where it waits in line, else where it next needs the model."""
         self.is_cancelled = True
+        self._on_cancel(self)
 
     def run(self) -> None:
-        """Do the job; called by the engine."""
+        """Do the job; called by the engine, followed by `finish`."""
         try:
-            if self.is_cancelled:
+            if self.is_cancelled or self._work is None:
                 raise CancelledError("the job was cancelled before it began")
-            self._result = self._job(self._make(self))
+            self._result = self._work()
         except BaseException as error:  # noqa: BLE001 - handed over to whoever asks for the result
+            # The frames of the job hold its session, and that its caches.
+            traceback.clear_frames(error.__traceback__)
             self._error = error
-        finally:
-            self._done.set()
+        self._work = None
+
+    def finish(self) -> None:
+        """Let those go on who wait for the result; called by the engine."""
+        self._done.set()
+        if self._on_done is not None:
+            self._on_done()
+
+
+class EventStream(Iterator[Event]):
+    """The events of one job as they come; closing or dropping it cancels the job."""
+
+    def __init__(self, queue: SimpleQueue[Event | None], ticket: Ticket[None]) -> None:
+        self._queue, self._ticket = queue, ticket
+
+    def __next__(self) -> Event:
+        """Wait for the next event; an error of the job is raised behind its last one."""
+        event = None if self._queue is _ENDED else self._queue.get()
+        if event is None:
+            self._queue = _ENDED
+            self._ticket.result()
+            raise StopIteration
+        return event
+
+    def close(self) -> None:
+        """Cancel the job, unless it is done."""
+        self._ticket.cancel()
+
+    def __del__(self) -> None:
+        """Cancel the job of a stream that nobody reads any more."""
+        self.close()
+
+
+_ENDED: SimpleQueue[Event | None] = SimpleQueue()
 
 
 class JoinedRunner(Runner):
@@ -183,6 +229,7 @@ class Engine:
         self._waiting: deque[Ticket[Any]] = deque()
         self._asked: list[Ask] = []
         self._active: set[Ticket[Any]] = set()
+        self._slow: set[Ticket[Any]] = set()  # active, but not waited for
         self._is_closed = False
         self._metrics = EngineMetrics()
         self._worker = threading.Thread(target=self._work, name="mogao-engine", daemon=True)
@@ -206,6 +253,7 @@ class Engine:
         seed: int = 0,
         generation: GenerationConfig | None = None,
         wait: bool = False,
+        on_done: Callable[[], None] | None = None,
     ) -> Ticket[T]:
         """Put a job in the queue.
 
@@ -214,6 +262,7 @@ class Engine:
             seed: Of the session.
             generation: Settings of the session; None takes the engine's.
             wait: Whether to wait for a place in a full queue.
+            on_done: Called when the job has ended in whatever way, in a thread of the engine.
 
         Raises:
             BusyError: The queue is full, or the engine is closed.
@@ -224,17 +273,19 @@ class Engine:
             settings = generation or self._generation
             return Session(self._parts, generation=settings, seed=seed, runner=runner)
 
-        ticket = Ticket(job, make)
+        ticket = Ticket(job, make, on_cancel=self._forget, on_done=on_done)
         with self._changed:
+            self._admit()
             while wait and self._is_full and not self._is_closed:
                 self._changed.wait()
             if self._is_closed:
                 raise BusyError("the engine is closed")
             if self._is_full:
                 raise BusyError(
-                    f"{len(self._waiting)} jobs wait already (engine.max_waiting); try later"
+                    f"{len(self._waiting)} jobs wait already (max_waiting of the engine); try later"
                 )
             self._waiting.append(ticket)
+            self._admit()
             self._changed.notify_all()
         return ticket
 
@@ -261,8 +312,8 @@ class Engine:
         *,
         seed: int = 0,
         generation: GenerationConfig | None = None,
-    ) -> Iterator[Event]:
-        """Yield the events of one session as they come; leaving early cancels it.
+    ) -> EventStream:
+        """Return the events of one session as they come; closing the stream cancels it.
 
         Args:
             events: Prepares the session and returns its stream.
@@ -275,14 +326,11 @@ class Engine:
         queue: SimpleQueue[Event | None] = SimpleQueue()
 
         def job(session: Session) -> None:
-            try:
-                for event in events(session):
-                    queue.put(event)
-            finally:
-                queue.put(None)
+            for event in events(session):
+                queue.put(event)
 
-        ticket = self.submit(job, seed=seed, generation=generation)
-        return _drained(queue, ticket)
+        ticket = self.submit(job, seed=seed, generation=generation, on_done=lambda: queue.put(None))
+        return EventStream(queue, ticket)
 
     def metrics(self) -> EngineMetrics:
         """Return what has been done so far."""
@@ -294,9 +342,10 @@ class Engine:
         """Cancel everything and stop the worker; safe to call twice."""
         with self._changed:
             self._is_closed = True
-            for ticket in (*self._waiting, *self._active):
-                ticket.cancel()
+            tickets = (*self._waiting, *self._active)
             self._changed.notify_all()
+        for ticket in tickets:
+            ticket.cancel()
         if threading.current_thread() is not self._worker:
             self._worker.join()
 
@@ -308,50 +357,70 @@ class Engine:
         """Wait until the worker has done something for a job; called in the job's thread."""
         if ticket.is_cancelled:
             raise CancelledError("the job was cancelled")
-        ask = Ask(work)
+        ask = Ask(ticket, work)
         with self._changed:
             self._asked.append(ask)
+            self._slow.discard(ticket)
             self._changed.notify_all()
         ask.ready.wait()
         if ask.error is not None:
             raise ask.error
         return ask.result
 
+    def _forget(self, ticket: Ticket[Any]) -> None:
+        """Take a cancelled job out of the line."""
+        with self._changed:
+            is_waiting = ticket in self._waiting
+            if is_waiting:
+                self._waiting.remove(ticket)
+            self._changed.notify_all()
+        if is_waiting:
+            ticket.run()
+            ticket.finish()
+
     def _work(self) -> None:
         """The worker's loop: once every job waits, do what it waits for."""
         with torch.inference_mode():
-            while True:
-                with self._changed:
-                    self._admit()
-                    while not self._all_wait():
-                        if self._is_closed and not self._active and not self._waiting:
-                            return
-                        is_changed = self._changed.wait(PATIENCE if self._asked else None)
-                        self._admit()
-                        if not is_changed and self._asked:
-                            break
-                    chosen = self._choose()
+            while (chosen := self._next()) is not None:
                 self._serve(chosen)
+                del chosen  # it holds caches
+
+    def _next(self) -> list[Ask] | None:
+        """Wait until there is something to do; None once the engine is closed and empty."""
+        with self._changed:
+            deadline: float | None = None
+            while not self._all_wait():
+                if self._is_closed and not self._active and not self._waiting:
+                    return None
+                if self._asked and deadline is None:
+                    deadline = time.monotonic() + PATIENCE
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    # Whoever computes or waits for something else is not waited for again.
+                    self._slow = self._active - {ask.ticket for ask in self._asked}
+                    break
+                self._changed.wait(left)
+            return self._choose()
 
     def _all_wait(self) -> bool:
-        """Whether no job computes anything of its own: all that is to be joined is there."""
-        return bool(self._asked) and len(self._asked) == len(self._active)
+        """Whether all that can be joined is there."""
+        return bool(self._asked) and len(self._asked) >= len(self._active - self._slow)
 
     def _admit(self) -> None:
         while self._waiting and len(self._active) < self._config.max_active:
             ticket = self._waiting.popleft()
             self._active.add(ticket)
             threading.Thread(target=self._run, args=(ticket,), daemon=True).start()
-            self._changed.notify_all()
 
     def _run(self, ticket: Ticket[Any]) -> None:
-        try:
-            ticket.run()
-        finally:
-            with self._changed:
-                self._active.discard(ticket)
-                self._metrics.jobs += 1
-                self._changed.notify_all()
+        ticket.run()
+        with self._changed:
+            self._active.discard(ticket)
+            self._slow.discard(ticket)
+            self._metrics.jobs += 1
+            self._admit()
+            self._changed.notify_all()
+        ticket.finish()
 
     def _choose(self) -> list[Ask]:
         """Take what has waited longest, within the budget of tokens; the rest stays in line."""
@@ -400,12 +469,3 @@ class Engine:
         if callable(works[0]):
             return [works[0]()]
         return list(run_together(self._parts.transformer, cast("Sequence[Step]", works)))
-
-
-def _drained(queue: SimpleQueue[Event | None], ticket: Ticket[None]) -> Iterator[Event]:
-    try:
-        while (event := queue.get()) is not None:
-            yield event
-        ticket.result()
-    finally:
-        ticket.cancel()

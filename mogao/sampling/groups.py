@@ -174,11 +174,14 @@ def _attend_pieces(
 ) -> Float[Tensor, "1 heads head_dim"]:
     """Attend with one query to keys that lie in several places, none of which is copied."""
     kv_heads, head_dim = pieces[0].shape[1], query.shape[-1]
-    grouped = query.reshape(kv_heads, -1, head_dim) * head_dim**-0.5
-    scores = [torch.bmm(grouped, keys.mT) for keys, _ in pieces]
+    # float32, as inside the library's kernel.
+    grouped = query.float().reshape(kv_heads, -1, head_dim) * head_dim**-0.5
+    scores = [torch.bmm(grouped, keys.float().mT) for keys, _ in pieces]
     weights = torch.cat(scores, dim=-1).softmax(dim=-1).split([s.shape[-1] for s in scores], dim=-1)
-    attended = [torch.bmm(w, values) for w, (_, values) in zip(weights, pieces, strict=True)]
-    return torch.stack(attended).sum(dim=0).reshape(query.shape)
+    attended = [
+        torch.bmm(w, values.float()) for w, (_, values) in zip(weights, pieces, strict=True)
+    ]
+    return torch.stack(attended).sum(dim=0).reshape(query.shape).to(query.dtype)
 
 
 def _attend(

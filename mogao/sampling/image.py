@@ -66,8 +66,9 @@ def heun(velocity: Velocity, noise: Latents, schedule: Sequence[float]) -> Itera
 def dpm(velocity: Velocity, noise: Latents, schedule: Sequence[float]) -> Iterator[Latents]:
     """Yield the latents behind each interval, second order with one evaluation an interval.
 
-    Extrapolates the clean latents from the last two evaluations; intervals that touch t = 1 or
-    t = 0, where the log signal-to-noise ratio is infinite, are first order, that is, Euler steps.
+    Extrapolates the clean latents from the last two evaluations. Where the log signal-to-noise
+    ratio is infinite there is nothing to extrapolate from: from t = 1 on the first two intervals,
+    and the last one down to t = 0, are first order, that is, Euler steps.
     Source: arXiv 2211.01095, algorithm 2 (DPM-Solver++ 2M) at alpha = 1 - t and sigma = t.
     """
     latents, before = noise, None

@@ -65,13 +65,7 @@ class Plan:
         if self.max_tokens is not None and self.max_tokens < 0:
             raise RequestError(f"max_tokens is {self.max_tokens}; it must not be negative")
         default = (self.generation.image.height, self.generation.image.width)
-        height, width = self.image_size or default
-        check_size((height, width), token_pixels=token_pixels)
-        most = self.generation.limits.max_output_pixels
-        if height * width > most:
-            raise RequestError(
-                f"a picture of {height} x {width} pixels exceeds limits.max_output_pixels = {most}"
-            )
+        check_size(self.image_size or default, token_pixels=token_pixels)
 
     def start(self) -> None:
         """Start the clock of `limits.max_seconds`."""
@@ -84,9 +78,19 @@ class Plan:
         return self.end is not None and time.monotonic() > self.end
 
     def size(self, last: Size | None) -> Size:
-        """Return the size of the next picture, `last` being that of the picture before."""
+        """Return the size of the next picture, `last` being that of the picture before.
+
+        Raises:
+            RequestError: It exceeds `limits.max_output_pixels`.
+        """
         default = (self.generation.image.height, self.generation.image.width)
-        return self.image_size or last or default
+        height, width = self.image_size or last or default
+        most = self.generation.limits.max_output_pixels
+        if height * width > most:
+            raise RequestError(
+                f"a picture of {height} x {width} pixels exceeds limits.max_output_pixels = {most}"
+            )
+        return height, width
 
     def text_limit(self, context_tokens: int) -> Stop | None:
         """Return the limit that one more text token would exceed."""

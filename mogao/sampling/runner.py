@@ -100,9 +100,10 @@ def run_together(transformer: MogaoTransformer, steps: Sequence[Step]) -> list[R
         if isinstance(step, DenoiseStep):
             results.append(torch.stack([next(velocities) for _ in step.group.runs]))
             continue
-        for group in step.groups:
-            group.commit()
         results.append([next(logits) if is_text(group) else None for group in step.groups])
+    for group in groups:  # last: a step that fails can be run again
+        if isinstance(group, CommitGroup):
+            group.commit()
     return results
 
 

@@ -15,7 +15,7 @@ import torch
 from mogao.config import GenerationConfig
 from mogao.errors import RequestError
 from mogao.sampling.codes import Parts
-from mogao.sampling.events import Event, ImageFinished, TextDelta
+from mogao.sampling.events import Event, Finished, ImageFinished, TextDelta
 from mogao.sampling.inputs import Content, Size, as_segments, fitted
 from mogao.sampling.loop import InterleavedLoop
 from mogao.sampling.plan import Plan
@@ -171,19 +171,22 @@ class Session:
             generation: Settings of this call.
 
         Raises:
-            RequestError: The document is empty, the size is not valid, or the context is full.
+            RequestError: The document is empty, the size is not valid, or a limit (context,
+                pictures, time) is reached.
         """
         plan = Plan(
             generation or self.generation, image_size=size, force_image=True, only_image=True
         )
         self._check(plan)
+        reason = ""
         for event in _inferring(self._events(plan)):
             if isinstance(event, ImageFinished):
                 return event.image
-        raise RequestError(
-            "no room for a picture in limits.max_context_tokens = "
-            f"{plan.generation.limits.max_context_tokens}"
-        )
+            if isinstance(event, Finished):
+                reason = event.reason
+        limit = {"max_context": "max_context_tokens"}.get(reason, reason)
+        value = getattr(plan.generation.limits, limit, None)
+        raise RequestError(f"no picture: limits.{limit} = {value} is reached")
 
     def stream(
         self,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
+from weakref import WeakSet
 
 import numpy as np
 import pytest
+import torch
 
 from mogao.config import EngineConfig
 from mogao.errors import BusyError, CancelledError, RequestError
 from mogao.packing.layout import TokenKind
 from mogao.pipeline import Mogao
 from mogao.sampling import runner
+from mogao.sampling.cache import Slab
 from mogao.sampling.engine import Engine
 from mogao.sampling.events import Event, Finished, ImageFinished, TextDelta
 from mogao.sampling.session import Session
@@ -155,7 +159,7 @@ def test_events_stream_and_leaving_early_cancels(model: Mogao, engine: Engine) -
     assert isinstance(events[-1], Finished)
     started = engine.stream(story, seed=3)
     assert next(started) is not None
-    started.close()  # type: ignore[attr-defined]
+    started.close()
     until = time.monotonic() + 30
     while engine.metrics().active and time.monotonic() < until:
         time.sleep(0.01)
@@ -179,6 +183,86 @@ def test_a_cancelled_job_ends_and_frees_its_place(engine: Engine) -> None:
     with pytest.raises(CancelledError):
         ticket.result(timeout=30.0)
     assert engine.submit(write).result(timeout=30.0)[0]
+
+
+def test_nothing_of_an_ended_job_stays_in_memory(engine: Engine, monkeypatch) -> None:
+    slabs: WeakSet[Slab] = WeakSet()
+    real = Slab.__init__
+
+    def counted(slab: Slab, rows: torch.Tensor) -> None:
+        real(slab, rows)
+        slabs.add(slab)
+
+    monkeypatch.setattr(Slab, "__init__", counted)
+
+    def broken(session: Session) -> Told:
+        write(session)
+        raise ValueError("broken")
+
+    tickets = [engine.submit(job) for job in (write, broken, draw)]
+    with pytest.raises(ValueError, match="broken"):
+        tickets[1].result(timeout=30.0)
+    assert tickets[0].result(timeout=30.0)[0]
+    assert tickets[2].result(timeout=30.0)[1]
+    until = time.monotonic() + 10
+    while len(slabs) and time.monotonic() < until:
+        time.sleep(0.01)
+        gc.collect()
+    assert len(slabs) == 0
+
+
+def test_a_cancelled_job_leaves_the_line_at_once(model: Mogao) -> None:
+    gate = threading.Event()
+
+    def held(_: Session) -> None:
+        gate.wait(30)
+
+    config = EngineConfig(max_active=1, max_waiting=1)
+    with Engine(model.parts, generation=tiny_generation(), config=config) as engine:
+        first = engine.submit(held)
+        second = engine.submit(write)
+        second.cancel()
+        with pytest.raises(CancelledError):
+            second.result(timeout=1.0)
+        third = engine.submit(write)
+        gate.set()
+        first.result(timeout=30.0)
+        assert third.result(timeout=30.0)[0]
+
+
+def test_a_stream_that_never_began_ends(model: Mogao) -> None:
+    gate = threading.Event()
+    config = EngineConfig(max_active=1)
+    engine = Engine(model.parts, generation=tiny_generation(), config=config)
+    engine.submit(lambda _: gate.wait(30))
+    stream = engine.stream(lambda session: session.stream())
+    threading.Timer(0.2, gate.set).start()
+    engine.close()
+    with pytest.raises(CancelledError):
+        next(stream)
+
+
+def test_a_dropped_stream_is_cancelled(engine: Engine) -> None:
+    def endless(session: Session) -> Iterator[Event]:
+        while True:
+            session.extend("x")
+            yield from session.stream(force_image=True, max_images=1, max_tokens=0)
+            session.rewind(0)
+
+    stream = engine.stream(endless)
+    del stream
+    until = time.monotonic() + 30
+    while engine.metrics().active and time.monotonic() < until:
+        time.sleep(0.01)
+    assert engine.metrics().active == 0
+
+
+def test_who_waits_for_something_else_holds_nobody_up_for_long(engine: Engine) -> None:
+    gate = threading.Event()
+    engine.submit(lambda _: gate.wait(30))
+    assert engine.submit(write).result(timeout=30.0)[0]
+    assert len(engine._slow) == 1
+    gate.set()
 
 
 def test_a_full_queue_refuses_and_waiting_gets_in(model: Mogao) -> None:

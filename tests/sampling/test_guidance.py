@@ -24,8 +24,8 @@ from tests.tiny import picture, tiny_config, tiny_tokenizer
 
 SCALES = st.floats(0.0, 20.0, allow_nan=False)
 TIMES = st.floats(0.0, 1.0, exclude_min=True)
-CURVES = SCALES | st.lists(st.tuples(st.floats(0, 1), SCALES), min_size=1, max_size=3).map(
-    lambda knots: tuple(sorted(knots))
+CURVES = SCALES | st.dictionaries(st.floats(0, 1), SCALES, min_size=1, max_size=3).map(
+    lambda knots: tuple(sorted(knots.items()))
 )
 
 
@@ -175,6 +175,17 @@ def test_curves_are_linear_between_knots_and_constant_beyond() -> None:
             "needs a preset",
         ),
         ({"guidance": "mogoa"}, "guidance"),
+        ({"text_guidance_scale": [[0.8, 1.0], [0.2, 5.0]]}, "must rise"),
+        ({"text_guidance_scale": [[0.5, 7.0], [0.5, 1.0]]}, "must rise"),
+        ({"text_guidance_scale": float("nan")}, "finite"),
+        ({"guidance_interval": [0.9, 0.1]}, "is empty"),
+        (
+            {
+                "guidance": "table",
+                "branches": [{"name": "a", "drop": {"text": True}, "coefficient": 1.0}],
+            },
+            "drops nothing",
+        ),
     ],
 )
 def test_bad_tables_are_refused(settings, message: str) -> None:

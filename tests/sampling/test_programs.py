@@ -13,11 +13,12 @@ from typing import Any
 from weakref import WeakSet
 
 import numpy as np
+import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from mogao.config import GenerationConfig
+from mogao.config import KEEP_ALL, GenerationConfig
 from mogao.pipeline import Mogao
 from mogao.sampling.cache import Slab
 from mogao.sampling.session import Session
@@ -107,6 +108,18 @@ class Programs(RuleBasedStateMachine):
         self.compare(*self.running.pop(which % len(self.running)))
 
     def compare(self, session: Session, program: list[Step]) -> None:
+        """A session equals its own program alone, and what it has read equals its document."""
+        fresh = self.model.session(generation=GENERATION)
+        fresh.state.transcript = session.state.transcript.copy()
+        fresh.state.codes = session.state.codes.copy()
+        with torch.inference_mode():
+            (new,), (old,) = (
+                each.state.read([(KEEP_ALL, each.state.transcript.spans)])
+                for each in (fresh, session)
+            )
+        if new.logits is not None:
+            assert old.logits is not None
+            torch.testing.assert_close(old.logits, new.logits, rtol=1e-3, atol=1e-4)
         alone = self.model.session(seed=5, generation=GENERATION)
         for step in program:
             step(alone)

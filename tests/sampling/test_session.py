@@ -248,7 +248,7 @@ def test_a_full_context_ends_the_stream(model: Mogao) -> None:
     assert last(list(session.stream(forbid_images=True))).reason == "max_context"
     assert session.state.transcript.num_tokens == 20
     assert last(list(session.stream(force_image=True))).reason == "max_context"
-    with pytest.raises(RequestError, match="no room"):
+    with pytest.raises(RequestError, match="max_context_tokens"):
         session.generate_image()
 
 
@@ -390,6 +390,24 @@ def test_going_back_forgets_and_goes_on_as_before(model: Mogao) -> None:
         session.generate_text()
 
 
+def test_text_behind_two_rewinds_is_that_of_a_new_document(model: Mogao) -> None:
+    session = model.session(generation=tiny_generation())
+    for text in ("one", "two", "three"):
+        session.extend(text)
+    session.generate_text()
+    session.rewind(2)
+    session.rewind(1)
+    fresh = model.session(generation=tiny_generation())
+    fresh.extend("one")
+    with torch.inference_mode():
+        (got,), (expected,) = (
+            each.state.read([(KEEP_ALL, each.state.transcript.spans)]) for each in (session, fresh)
+        )
+    assert got.logits is not None
+    assert expected.logits is not None
+    assert torch.equal(got.logits, expected.logits)
+
+
 def test_branches_begin_with_what_they_share(model: Mogao) -> None:
     """A large picture at the beginning is read once for the full and the text-free branch."""
     session = model.session()
@@ -418,6 +436,18 @@ def test_previews_come_at_their_turn(model: Mogao, kind: str) -> None:
     assert np.array_equal(plain.generate_image().pixels, session.sequence.images[-1].pixels)
 
 
+def test_time_may_run_out_inside_a_picture(model: Mogao, monkeypatch) -> None:
+    longer = changed(tiny_generation(), image={"num_steps": 6}, limits={"max_seconds": 1000.0})
+    session = talk(model)
+    count = len(session.sequence)
+    events = session.stream(force_image=True, generation=longer)
+    assert isinstance(next(events), ImageStarted)
+    assert isinstance(next(events), ImageStep)
+    monkeypatch.setattr("mogao.sampling.plan.Plan.is_late", property(lambda _: True))
+    assert list(events) == [Finished("max_seconds", text_tokens=0, images=0)]
+    assert len(session.sequence) == count
+
+
 def test_time_runs_out_between_steps(model: Mogao) -> None:
     hurry = changed(tiny_generation(), limits={"max_seconds": 1e-9})
     session = talk(model)
@@ -425,6 +455,10 @@ def test_time_runs_out_between_steps(model: Mogao) -> None:
     events = list(session.stream(generation=hurry))
     assert events == [Finished("max_seconds", text_tokens=0, images=0)]
     assert len(session.sequence) == count
+    with pytest.raises(RequestError, match="max_seconds"):
+        session.generate_image(generation=hurry)
+    with pytest.raises(RequestError, match="max_images = 0"):
+        session.generate_image(generation=changed(tiny_generation(), limits={"max_images": 0}))
     with pytest.raises(RequestError, match="exceeds"):
         session.generate_image(generation=changed(tiny_generation(),
                                                   limits={"max_output_pixels": 100}))  # fmt: skip
