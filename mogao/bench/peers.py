@@ -64,14 +64,17 @@ def llama_decode(*, dtype: torch.dtype, contexts: Sequence[int]) -> dict[str, An
 
 
 def omnigen_step(*, dtype: torch.dtype, branches: int, history: int) -> dict[str, Any]:
-    """Measure the `diffusers` OmniGen transformer: text and noisy latents anew at each step."""
+    """Measure the `diffusers` OmniGen transformer: text and noisy latents anew at each step.
+
+    It has as many key heads as query heads: its attention knows no groups.
+    """
     from diffusers.models.transformers.transformer_omnigen import OmniGenTransformer2DModel
 
     model = OmniGenTransformer2DModel(
         in_channels=SMALL.latent_dim // 4,
         hidden_size=SMALL.hidden,
         num_attention_heads=SMALL.num_heads,
-        num_key_value_heads=SMALL.num_kv_heads,
+        num_key_value_heads=SMALL.num_heads,
         intermediate_size=SMALL.ffn_hidden,
         num_layers=SMALL.num_layers,
         pad_token_id=0,
