@@ -19,9 +19,9 @@ from mogao.render import GIVEN, write_document
 from mogao.sampling.reply import Reply, collect
 from mogao.sequence import Segment
 
-PROMPT = "A picture of a red apple and two bananas on a meadow."
-QUESTIONS = ("How many bananas are there?", "What colour is the apple?", "Describe the picture.")
-EDITS = ("Make the apple blue.", "Remove the apple.")
+PROMPT = "A picture of a fox on a meadow."
+QUESTIONS = ("What is in the picture?", "Is there a lion?", "Describe the picture.")
+EDITS = ("Change the background to a beach.", "Add a heart.")
 STORY = "A story about a fox that collects things on a meadow, in four pictures."
 
 
