@@ -20,7 +20,7 @@ from mogao.sampling.reply import Reply, collect
 from mogao.sequence import Segment
 
 PROMPT = "A picture of a fox on a meadow."
-QUESTIONS = ("What is in the picture?", "Is there a lion?", "Describe the picture.")
+QUESTIONS = ("What is in the picture?", "Where is the fox?", "Describe the picture.")
 EDITS = ("Change the background to a beach.", "Add a heart.")
 STORY = "A story about a fox that collects things on a meadow, in four pictures."
 
