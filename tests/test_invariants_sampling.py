@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,161 +12,41 @@ from torch import Tensor
 
 from mogao.config import (
     KEEP_ALL,
-    PRESETS,
-    Drop,
-    IlRopeConfig,
-    ImageSamplingConfig,
-    InputTime,
-    LowRankAdaLN,
-    RoutingConfig,
 )
 from mogao.flow import FlowInputs
-from mogao.model.transformer import ModelOutput
-from mogao.packing.layout import Layout, TokenKind, lay_out
-from mogao.packing.pack import PackedBatch, pack
+from mogao.packing.layout import TokenKind, lay_out
+from mogao.packing.pack import pack
 from mogao.packing.positions import image_positions
-from mogao.packing.spans import Span, keep
+from mogao.packing.spans import keep
 from mogao.pipeline import Mogao
 from mogao.sampling.context import Context, read
 from mogao.sampling.groups import DenoiseGroup, Run
-from mogao.sampling.session import Session
 from mogao.sequence import ImageSegment, InterleavedSequence, Segment, TextSegment
+from tests.branches import (
+    DROPS,
+    GRID,
+    PRESET_DROPS,
+    SIZE,
+    VARIANTS,
+    T,
+    branch_layouts,
+    cached_velocities,
+    conversation,
+    document,
+    drawn,
+    noise,
+    opened,
+    positions_behind,
+    relative,
+    training_forward,
+)
 from tests.tiny import picture, tiny_generation, tiny_model
 from tests.tolerances import CACHED
-
-GRID = (2, 3)
-SIZE = (32, 48)
-T = 0.7
-
-# Every branch of every preset, and the drops that only training uses.
-PRESET_DROPS = {
-    name if preset == "mogao" else f"{preset}: {name}": drop
-    for preset in ("mogao", "bagel", "text_only")
-    for name, drop in PRESETS[preset].drops.items()
-}
-DROPS = PRESET_DROPS | {
-    "text only": Drop(images=True),
-    "no vit": Drop(vit=True),
-    "no clean": Drop(clean=True),
-    "tagged": Drop(tags=("aside",)),
-    "tagged, moved up": Drop(tags=("aside",), keep_positions=False),
-}
-VARIANTS: dict[str, dict[str, Any]] = {
-    "nano": {},
-    "same axes, own routing, time at the input": {
-        "positions": IlRopeConfig(text_axes="same"),
-        "routing": RoutingConfig(vit="visual", clean="text"),
-        "time": InputTime(),
-    },
-    "text reads latents, swiglu, low-rank time": {
-        "visibility": {
-            "earlier": {
-                "text": ("text", "vit", "clean"),
-                "vit": ("text", "vit", "clean"),
-                "clean": ("text", "vit", "clean"),
-                "noisy": ("text", "vit", "clean"),
-            },
-            "own": {
-                "text": ("text",),
-                "vit": ("vit", "clean"),
-                "clean": ("clean",),
-                "noisy": ("noisy",),
-            },
-        },
-        "ffn": "swiglu",
-        "time": LowRankAdaLN(rank=4),
-        "qkv_bias": True,
-    },
-}
 
 
 @pytest.fixture(scope="module")
 def model() -> Mogao:
     return tiny_model()
-
-
-def conversation() -> list[Segment]:
-    """Two turns of the user and one of the model, with pictures of both."""
-    return [
-        ImageSegment(picture(1), role="user"),
-        TextSegment("make it red", role="user"),
-        TextSegment("sure", role="model", loss=False, tags=("aside",)),
-        ImageSegment(picture(2, height=16, width=32), role="model", loss=False, tags=("aside",)),
-        TextSegment("now blue", role="user"),
-    ]
-
-
-def document() -> list[Segment]:
-    return [TextSegment("a cat", loss=False), ImageSegment(picture(3), loss=False)]
-
-
-def opened(model: Mogao, segments: Sequence[Segment]) -> tuple[Session, int]:
-    """A session that has just opened a picture, and the picture's time."""
-    session = model.session()
-    session.extend(segments)
-    session.state.transcript.open_turn("model")
-    time = session.state.transcript.open_picture(drawn())
-    return session, time
-
-
-def drawn() -> ImageSegment:
-    return ImageSegment(picture(9, height=SIZE[0], width=SIZE[1]))
-
-
-@torch.inference_mode()
-def training_forward(
-    model: Mogao, layouts: list[Layout], noisy: Tensor, *, backend: str = "dense"
-) -> tuple[PackedBatch, ModelOutput]:
-    """The training forward of layouts, every noisy token at time T."""
-    session = model.session()
-
-    def latents(images: Sequence[ImageSegment]) -> list[Tensor]:
-        return [session.state.codes.encode(image) for image in images]
-
-    batch = pack(layouts, model.config.transformer, latents=latents)
-    flow = FlowInputs(noisy, torch.full((len(batch.noisy_lengths),), T), torch.zeros_like(noisy))
-    pixels = [picture.float() / 127.5 - 1 for picture in batch.vit_pixels]
-    features = model.parts.vision(pixels)
-    output = model.parts.transformer(batch, flow, vit_features=features, backend=backend)
-    return batch, output
-
-
-def branch_layouts(model: Mogao, segments: Sequence[Segment], drop: Drop) -> list[Layout]:
-    """What training lays out for the picture behind `segments` under condition dropout."""
-    sequence = InterleavedSequence((*segments, drawn()))
-    tokenizer, config = model.parts.tokenizer, model.config.transformer
-    return lay_out(sequence, tokenizer, config, end_loss=False, drop=drop)
-
-
-def noise(seed: int = 5) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(GRID[0] * GRID[1], 16, generator=generator)
-
-
-@torch.inference_mode()
-def cached_velocities(model: Mogao, segments: Sequence[Segment], drops: list[Drop]) -> Tensor:
-    """One denoise step at time T under several drops, as one batch."""
-    session, time = opened(model, segments)
-    runner, spans = session.state.runner, session.state.transcript.spans
-    index = session.state.transcript.index
-    contexts = [Context(runner, drop=drop) for drop in drops]
-    kept = [keep(spans, drop, drawn=index) for drop in drops]
-    read(list(zip(contexts, kept, strict=True)), session.state.codes, runner=runner)
-    moves = [part[-1].time + 1 - time for part in kept]
-    assert all(not move or not drop.keep_positions for move, drop in zip(moves, drops, strict=True))
-    runs = [Run(TokenKind.NOISY, positions_behind(model, part), noise(), T) for part in kept]
-    group = DenoiseGroup([context.cache for context in contexts], runs[0].length, runner.rule)
-    return runner.velocity(group, runs)
-
-
-def positions_behind(model: Mogao, spans: Sequence[Span]) -> Tensor:
-    """Positions of a picture whose open token is the last of some spans."""
-    form = model.config.transformer.positions
-    return torch.from_numpy(image_positions(spans[-1].time + 1, GRID, form))
-
-
-def relative(got: Tensor, expected: Tensor) -> float:
-    return float((got - expected).abs().max() / expected.abs().max())
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -340,110 +219,6 @@ def test_future_is_invisible(model: Mogao) -> None:
         noisy = torch.cat([noise(), torch.ones(count - len(noise()), 16)])
         _, output = training_forward(model, layouts, noisy, backend="segments")
         assert relative(cached[0], output.velocity[: len(noise())]) < CACHED
-
-
-@torch.inference_mode()
-def guided(model: Mogao, config: ImageSamplingConfig, *, t: float = T) -> tuple[Tensor, int]:
-    """The guided velocity behind the conversation, and its evaluations."""
-    session, _ = opened(model, conversation())
-    velocity, _ = session.state.guided_velocity(config, GRID, drawn=session.state.transcript.index)
-    return velocity(noise(), t), velocity.evaluations
-
-
-def test_two_scales_follow_the_formula(model: Mogao) -> None:
-    full, pictures, none = cached_velocities(
-        model, conversation(), [DROPS["full"], DROPS["pictures"], DROPS["none"]]
-    )
-    got, evaluations = guided(model, ImageSamplingConfig())
-    expected = none + 1.5 * (pictures - none) + 7.5 * (full - pictures)
-    assert evaluations == 3
-    assert relative(got, expected) < CACHED
-
-
-def cut(velocity: Tensor, full: Tensor, *, dim: int | None = None) -> Tensor:
-    norms = [v.norm() if dim is None else v.norm(dim=dim, keepdim=True) for v in (full, velocity)]
-    return velocity * (norms[0] / norms[1]).clamp(max=1)
-
-
-def test_bagel_is_nested_and_cut_to_the_full_velocity(model: Mogao) -> None:
-    names = ("bagel: full", "bagel: no_last_text", "bagel: no_images")
-    full, no_text, no_images = cached_velocities(model, conversation(), [DROPS[n] for n in names])
-    inner = no_text + 3.0 * (full - no_text)
-    scales = {"text_guidance_scale": 3.0, "image_guidance_scale": 2.5}
-    got, evaluations = guided(model, ImageSamplingConfig(guidance="bagel", **scales))
-    assert evaluations == 3
-    assert relative(got, cut(no_images + 2.5 * (inner - no_images), full)) < CACHED
-    got, _ = guided(model, ImageSamplingConfig(guidance="bagel_edit", **scales))
-    inner = cut(inner, full, dim=-1)
-    assert relative(got, no_images + 2.5 * (inner - no_images)) < CACHED
-
-
-def test_text_only_is_plain_guidance_that_keeps_the_pictures(model: Mogao) -> None:
-    drops = [KEEP_ALL, DROPS["text_only: no_text"]]
-    full, no_text = cached_velocities(model, conversation(), drops)
-    config = ImageSamplingConfig(guidance="text_only", text_guidance_scale=3.0)
-    got, evaluations = guided(model, config)
-    assert evaluations == 2
-    assert relative(got, no_text + 3.0 * (full - no_text)) < CACHED
-
-
-def test_a_table_of_ones_own_by_tags(model: Mogao) -> None:
-    full, rest = cached_velocities(model, conversation(), [KEEP_ALL, DROPS["tagged"]])
-    rows = [
-        {"name": "full", "coefficient": [[0.5, 1.0], [0.9, 3.0]]},
-        {"name": "rest", "drop": {"tags": ["aside"]}, "coefficient": [[0.5, 0.0], [0.9, -2.0]]},
-    ]
-    config = ImageSamplingConfig.model_validate({"guidance": "table", "branches": rows})
-    got, evaluations = guided(model, config)
-    assert evaluations == 2
-    assert relative(got, 2.0 * full - rest) < CACHED
-    got, evaluations = guided(model, config, t=0.4)
-    assert evaluations == 1  # its coefficient is zero there
-
-
-def test_scales_may_depend_on_the_time(model: Mogao) -> None:
-    curve = {"text_guidance_scale": ((0.6, 2.0), (0.8, 6.0)), "image_guidance_scale": 1.0}
-    got, evaluations = guided(model, ImageSamplingConfig(**curve))
-    expected, _ = guided(
-        model, ImageSamplingConfig(text_guidance_scale=4.0, image_guidance_scale=1.0)
-    )
-    assert evaluations == 2  # at image scale 1 the empty context counts for nothing
-    assert relative(got, expected) < CACHED
-
-
-def test_equal_scales_are_plain_guidance(model: Mogao) -> None:
-    full, none = cached_velocities(model, conversation(), [DROPS["full"], DROPS["none"]])
-    scale = 4.0
-    config = ImageSamplingConfig(text_guidance_scale=scale, image_guidance_scale=scale)
-    got, evaluations = guided(model, config)
-    assert evaluations == 2
-    assert relative(got, none + scale * (full - none)) < CACHED
-
-
-def test_scale_one_is_conditional(model: Mogao) -> None:
-    (full,) = cached_velocities(model, conversation(), [KEEP_ALL])
-    config = ImageSamplingConfig(text_guidance_scale=1.0, image_guidance_scale=1.0)
-    got, evaluations = guided(model, config)
-    assert evaluations == 1
-    assert relative(got, full) < CACHED
-    assert torch.equal(got, guided(model, ImageSamplingConfig(guidance="off"))[0])
-
-
-def test_guidance_acts_only_inside_its_interval(model: Mogao) -> None:
-    (full,) = cached_velocities(model, conversation(), [KEEP_ALL])
-    for interval, evaluations in (((0.0, T), 3), ((T, 1.0), 1), ((0.0, 0.5), 1)):
-        config = ImageSamplingConfig(guidance_interval=interval)
-        got, count = guided(model, config)
-        assert count == evaluations
-        assert (relative(got, full) < CACHED) == (count == 1)
-
-
-def test_global_renorm_never_exceeds_the_conditional_norm(model: Mogao) -> None:
-    (full,) = cached_velocities(model, conversation(), [KEEP_ALL])
-    plain, _ = guided(model, ImageSamplingConfig())
-    got, _ = guided(model, ImageSamplingConfig(renorm="global"))
-    assert plain.norm() > full.norm()
-    assert relative(got, plain * full.norm() / plain.norm()) < CACHED
 
 
 def test_batch_mates_do_not_matter(model: Mogao) -> None:

@@ -49,12 +49,12 @@ def test_commands_shown_to_users_exist(command: tuple[str, ...]) -> None:
 
 
 def run_example(name: str, model: Path, folder: Path) -> None:
-    """Run the one Python example of a document with another model than nano."""
-    (example,) = code_blocks(name, "python")
-    assert 'from_pretrained("nano")' in example
-    script = folder / "example.py"
-    script.write_text(example.replace('"nano"', repr(str(model))), encoding="utf-8")
-    runpy.run_path(str(script))
+    """Run the Python examples of a document with another model than nano."""
+    for example in code_blocks(name, "python"):
+        assert 'from_pretrained("nano")' in example
+        script = folder / "example.py"
+        script.write_text(example.replace('"nano"', repr(str(model))), encoding="utf-8")
+        runpy.run_path(str(script))
 
 
 def test_python_example_of_the_readme_runs(

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -36,121 +35,13 @@ from mogao.sampling.runner import (
     run_together,
 )
 from mogao.sampling.session import Session
+from mogao.sampling.tickets import Ask, EventStream, Ticket
 
 PATIENCE = 0.02
 """Seconds that jobs wait for one that computes something of its own, before they go on without."""
 
 T = TypeVar("T")
 Result = TypeVar("Result")
-
-
-@dataclass(slots=True, eq=False)
-class Ask:
-    """What a job waits for.
-
-    Attributes:
-        ticket: The job.
-        work: A step of the transformer, or a call on another network.
-        ready: Set once `result` or `error` is there.
-    """
-
-    ticket: Ticket[Any]
-    work: Step | Callable[[], Any]
-    ready: threading.Event = field(default_factory=threading.Event)
-    result: Any = None
-    error: BaseException | None = None
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of the forward pass; a call has none."""
-        return 0 if callable(self.work) else self.work.num_tokens
-
-
-class Ticket(Generic[T]):
-    """One job in the engine."""
-
-    def __init__(
-        self,
-        job: Callable[[Session], T],
-        make: Callable[[Ticket[T]], Session],
-        *,
-        on_cancel: Callable[[Ticket[T]], None],
-        on_done: Callable[[], None] | None = None,
-    ) -> None:
-        self.is_cancelled = False
-        self._work: Callable[[], T] | None = lambda: job(make(self))
-        self._on_cancel, self._on_done = on_cancel, on_done
-        self._done = threading.Event()
-        self._result: T | None = None
-        self._error: BaseException | None = None
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the job has ended, in whatever way."""
-        return self._done.is_set()
-
-    def result(self, *, timeout: float | None = None) -> T:
-        """Wait for the job and return what it returned; its error is raised here.
-
-        Raises:
-            TimeoutError: The job takes longer than `timeout` seconds; it goes on.
-            CancelledError: It was cancelled.
-        """
-        if not self._done.wait(timeout):
-            raise TimeoutError(f"the job is not done after {timeout} seconds")
-        if self._error is not None:
-            raise self._error
-        return cast("T", self._result)
-
-    def cancel(self) -> None:
-        """End the job: at once where it waits in line, else where it next needs the model."""
-        self.is_cancelled = True
-        self._on_cancel(self)
-
-    def run(self) -> None:
-        """Do the job; called by the engine, followed by `finish`."""
-        try:
-            if self.is_cancelled or self._work is None:
-                raise CancelledError("the job was cancelled before it began")
-            self._result = self._work()
-        except BaseException as error:  # noqa: BLE001 - handed over to whoever asks for the result
-            # The frames of the job hold its session, and that its caches.
-            traceback.clear_frames(error.__traceback__)
-            self._error = error
-        self._work = None
-
-    def finish(self) -> None:
-        """Let those go on who wait for the result; called by the engine."""
-        self._done.set()
-        if self._on_done is not None:
-            self._on_done()
-
-
-class EventStream(Iterator[Event]):
-    """The events of one job as they come; closing or dropping it cancels the job."""
-
-    def __init__(self, queue: SimpleQueue[Event | None], ticket: Ticket[None]) -> None:
-        self._queue, self._ticket = queue, ticket
-
-    def __next__(self) -> Event:
-        """Wait for the next event; an error of the job is raised behind its last one."""
-        event = None if self._queue is _ENDED else self._queue.get()
-        if event is None:
-            self._queue = _ENDED
-            self._ticket.result()
-            raise StopIteration
-        return event
-
-    def close(self) -> None:
-        """Cancel the job, unless it is done."""
-        self._ticket.cancel()
-
-    def __del__(self) -> None:
-        """Cancel the job of a stream that nobody reads any more."""
-        self.close()
-
-
-_ENDED: SimpleQueue[Event | None] = SimpleQueue()
 
 
 class JoinedRunner(Runner):

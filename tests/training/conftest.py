@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from mogao.config import OptimConfig, RunConfig
 from mogao.training.folder import prepare_folder
 from mogao.training.loop import Clock, TrainReport, run
+from tests.training import joint
+
+setting = joint.setting
 
 
 class ToyTask:

@@ -60,10 +60,10 @@ def test_a_window_averages_accepted_steps_only():
 
 def test_without_a_terminal_each_row_is_one_plain_line(tmp_path, capsys):
     with RunLog(tmp_path, first_step=0, max_steps=10) as log:
-        log.write(5, {"loss": 0.123456, "hidden": 1.0}, seconds_left=None)
+        log.write(5, {"loss": 0.123456, "words": 2.0, "gradient_norm": 1.0}, seconds_left=None)
         log.write(10, {"loss": 0.1}, seconds_left=0.0)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-2].startswith("step 5/10  loss 0.1235  left ")
+    assert lines[-2].startswith("step 5/10  loss 0.1235  words 2  left ")
     assert lines[-1] == "step 10/10  loss 0.1  left 0:00"
     assert list((tmp_path / "tensorboard").iterdir())
 
