@@ -58,7 +58,7 @@ def run(questions: list[Question], context: Context, *, as_json: bool) -> None:
     with context.engine() as engine:
         jobs = (partial(answer, question, context) for question in questions)
         texts = engine.map(jobs, seeds=repeat(context.seed))
-        shown = counted(zip(questions, texts, strict=False), what="questions",
+        shown = counted(zip(questions, texts, strict=True), what="questions",
                         total=len(questions), quiet=quiet)  # fmt: skip
         answers = [{"id": question.id, "text": text} for question, text in shown]
     lines = [printable(answer["text"]) for answer in answers]

@@ -93,7 +93,6 @@ def batch(*, model: str, dtype: str, as_json: bool) -> None:
 
 
 def _show(facts: dict[str, Any], *, dtype: str, as_json: bool) -> None:
-
     name = str(_torch_dtype(dtype)).removeprefix("torch.")
     finish(provenance(name) | facts, _flat(facts), as_json=as_json)
 

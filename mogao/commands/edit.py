@@ -76,7 +76,7 @@ def run(
     entries = []
     with context.engine() as engine:
         jobs = (partial(apply, edit, context, force_image=force_image) for edit in edits)
-        replies = zip(edits, engine.map(jobs, seeds=repeat(context.seed)), strict=False)
+        replies = zip(edits, engine.map(jobs, seeds=repeat(context.seed)), strict=True)
         quiet = as_json or single
         for edit, reply in counted(replies, what="edits", total=len(edits), quiet=quiet):
             entries.append(_write(edit, reply))

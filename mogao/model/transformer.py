@@ -7,6 +7,7 @@ they differ only in what `attend` does.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -130,10 +131,8 @@ class MogaoTransformer(nn.Module):
 
     def hidden_states(self, inputs: TokenInputs, attend: Attend) -> list[EitherBranch]:
         """Return the final hidden states of the text branch and of the visual branch."""
-        states: list[EitherBranch] = []
-        for states in self.layer_states(inputs, attend):  # noqa: B007 - only the last is kept
-            pass
-        return states
+        (last,) = deque(self.layer_states(inputs, attend), maxlen=1)
+        return last
 
     def layer_states(self, inputs: TokenInputs, attend: Attend) -> Iterator[list[EitherBranch]]:
         """Yield the states of the text branch and of the visual branch behind each layer."""

@@ -8,9 +8,9 @@ rule says which planes a query kind reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 
 import torch
@@ -90,11 +90,10 @@ class Slab:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Consecutive tokens of a plane: rows [0, count) of a slab, from token `first` on."""
+    """A slab whose rows hold the tokens of a plane from `first` on, up to the next part."""
 
     slab: Slab
     first: int
-    count: int
 
 
 class KVCache:
@@ -107,23 +106,22 @@ class KVCache:
     Attributes:
         lengths: Committed tokens of each plane.
         parts: Of each plane, in order.
-        own: The slab of each plane that this cache writes, its last part; None before it has one.
+        owns_last: Whether the last part of each plane is this cache's to write.
     """
 
     def __init__(
         self, config: TransformerConfig, *, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.lengths = [0 for _ in Plane]
+        self.parts: list[list[Part]] = [[] for _ in Plane]
+        self.owns_last = [False for _ in Plane]
         self._shape = (2, config.num_layers, config.num_kv_heads, BLOCK_TOKENS, config.head_dim)
         self._empty = torch.empty(0, dtype=dtype, device=device)
-        self.parts: list[list[Part]] = [[] for _ in Plane]
-        self.own: list[Slab | None] = [None for _ in Plane]
 
     @property
     def slabs(self) -> list[Slab]:
         """All memory that is held, what forks share included."""
-        held = [part.slab for parts in self.parts for part in parts]
-        return list({id(slab): slab for slab in [*held, *filter(None, self.own)]}.values())
+        return [part.slab for parts in self.parts for part in parts]
 
     @property
     def bytes(self) -> int:
@@ -137,27 +135,23 @@ class KVCache:
 
     def reserve(self, plane: Plane, num_tokens: int) -> None:
         """Make room for `num_tokens` more rows."""
-        length, slab = self.lengths[plane], self.own[plane]
-        first = self._first_own(plane)
-        if slab is None or length - first < slab.shared:
-            slab, first = Slab(self._empty.new_empty(self._shape)), length
-            self.own[plane] = slab
-            self.parts[plane].append(Part(slab, first, 0))
-        slab.grow(length - first + num_tokens, used=length - first)
+        length, parts = self.lengths[plane], self.parts[plane]
+        if not self.owns_last[plane] or length - parts[-1].first < parts[-1].slab.shared:
+            parts.append(Part(Slab(self._empty.new_empty(self._shape)), length))
+            self.owns_last[plane] = True
+        used = length - parts[-1].first
+        parts[-1].slab.grow(used + num_tokens, used=used)
 
     def write(self, layer: int, plane: Plane, *, keys: NewKeys, values: NewKeys) -> None:
         """Write rows of one layer behind the committed ones; room must be reserved."""
-        slab = self.own[plane]
-        assert slab is not None, "reserve room first"
-        start = self.lengths[plane] - self._first_own(plane)
-        rows = slab.rows[:, layer, :, start : start + keys.shape[0]]
+        last = self.parts[plane][-1]
+        start = self.lengths[plane] - last.first
+        rows = last.slab.rows[:, layer, :, start : start + keys.shape[0]]
         rows[0].copy_(keys.transpose(0, 1))
         rows[1].copy_(values.transpose(0, 1))
 
     def advance(self, plane: Plane, num_tokens: int) -> None:
         """Commit the rows that all layers have written."""
-        last = self.parts[plane][-1]
-        self.parts[plane][-1] = replace(last, count=last.count + num_tokens)
         self.lengths[plane] += num_tokens
 
     def read(
@@ -167,22 +161,16 @@ class KVCache:
 
         Rows behind the committed ones, written but not yet counted, may be asked for too.
         """
-        parts = self.parts[plane]
-        ends = [*(part.first for part in parts[1:]), stop]
-        pieces = []
-        for part, behind in zip(parts, ends, strict=False):
-            end = min(stop, behind)
-            if end > max(start, part.first):
-                rows = slice(max(start, part.first) - part.first, end - part.first)
-                pieces.append(part.slab.rows[:, layer, :, rows])
-        return pieces
+        return [
+            slab.rows[:, layer, :, rows] for slab, rows in self.held(plane, start=start, stop=stop)
+        ]
 
     def committed(self, plane: Plane) -> Float[Tensor, "2 layers kv_heads rows head_dim"]:
         """Return all committed keys and values of a plane; a view where one slab holds them."""
-        parts = [part for part in self.parts[plane] if part.count]
-        if not parts:
+        held = self.held(plane, start=0, stop=self.lengths[plane])
+        pieces = [slab.rows[:, :, :, rows] for slab, rows in held]
+        if not pieces:
             return self._empty.new_empty((*self._shape[:3], 0, self._shape[4]))
-        pieces = [part.slab.rows[:, :, :, : part.count] for part in parts]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=3)
 
     def truncate(self, lengths: Sequence[int]) -> None:
@@ -194,9 +182,8 @@ class KVCache:
         if any(not 0 <= new <= old for new, old in zip(lengths, self.lengths, strict=True)):
             raise ValueError(f"cannot cut a cache of {self.lengths} tokens to {list(lengths)}")
         for plane, length in zip(Plane, lengths, strict=True):
-            kept = _cut(self.parts[plane], length)
-            if self.own[plane] is not None and (not kept or kept[-1].slab is not self.own[plane]):
-                self.own[plane] = None
+            kept = [part for part in self.parts[plane] if part.first < length]
+            self.owns_last[plane] &= len(kept) == len(self.parts[plane]) > 0
             self.parts[plane] = kept
         self.lengths = list(lengths)
 
@@ -207,27 +194,22 @@ class KVCache:
             ValueError: A length is negative or beyond what is committed.
         """
         other = copy(self)
-        other.lengths = list(self.lengths)
         other.parts = [list(parts) for parts in self.parts]
-        other.own = [None for _ in Plane]
+        other.owns_last = [False for _ in Plane]
         other.truncate(self.lengths if lengths is None else lengths)
-        for part in (part for parts in other.parts for part in parts):
-            part.slab.shared = max(part.slab.shared, part.count)
+        for plane in Plane:
+            for slab, rows in other.held(plane, start=0, stop=other.lengths[plane]):
+                slab.shared = max(slab.shared, rows.stop)
         return other
 
-    def _first_own(self, plane: Plane) -> int:
-        """Token of the first row of the slab that is written."""
+    def held(self, plane: Plane, *, start: int, stop: int) -> Iterator[tuple[Slab, slice]]:
+        """Yield the slabs that hold a range of tokens, and where each holds them."""
         parts = self.parts[plane]
-        return parts[-1].first if parts and parts[-1].slab is self.own[plane] else 0
-
-
-def _cut(parts: Sequence[Part], length: int) -> list[Part]:
-    """The parts of the first `length` tokens."""
-    return [
-        replace(part, count=min(part.count, length - part.first))
-        for part in parts
-        if part.first < length
-    ]
+        behind = [*(part.first for part in parts[1:]), stop]
+        for part, end in zip(parts, behind, strict=False):
+            low, high = max(start, part.first), min(stop, end)
+            if low < high:
+                yield part.slab, slice(low - part.first, high - part.first)
 
 
 def held_bytes(caches: Iterable[KVCache]) -> int:

@@ -6,7 +6,7 @@ the session's own generator, so a session depends on its inputs, its settings an
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from copy import copy
 from typing import Any
 
@@ -198,7 +198,7 @@ class Session:
         image_size: Size | None = None,
         grammar: Grammar | None = None,
         generation: GenerationConfig | None = None,
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """Let the model go on and tell what it does; the last event is `Finished`.
 
         A caller that stops early leaves the document as it was behind the last whole segment.
@@ -251,7 +251,7 @@ class Session:
         self._trace["events"].append({"event": event, **facts})
 
 
-def _inferring(events: Generator[Event, None, None]) -> Iterator[Event]:
+def _inferring(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
     """Compute each event in inference mode and hand it over outside of it.
 
     A `with torch.inference_mode()` around a `yield` would leak the mode into the caller.

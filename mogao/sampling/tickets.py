@@ -1,6 +1,7 @@
 """What the engine and its callers hold of one job: what it waits for, its result, its events.
 
-In: a job, plain functions. Out: a ticket to wait on or to cancel, a stream of events.
+In: a job, which is a plain function of a session. Out: a ticket to wait on or to cancel, a stream
+of events.
 """
 
 from __future__ import annotations
@@ -14,9 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from mogao.errors import CancelledError
 from mogao.sampling.events import Event
-from mogao.sampling.runner import (
-    Step,
-)
+from mogao.sampling.runner import Step
 from mogao.sampling.session import Session
 
 T = TypeVar("T")

@@ -157,6 +157,7 @@ class VisionTraining:
         with torch.no_grad():
             for text, picture, target in zip(batch.texts, batch.pictures, targets, strict=True):
                 scores = self.module(pixels_to_tensor([picture]).to(self.device))[0]
+                scores = scores[: self.tokenizer.vocab_size]  # the head has room for more
                 best = scores.topk(int((target > 0).sum())).indices
                 recall += float(target[best].sum()) / len(batch.texts)
                 words = [self.tokenizer.decode([int(index)]) for index in best]

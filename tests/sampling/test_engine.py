@@ -22,14 +22,9 @@ from mogao.sampling.engine import Engine
 from mogao.sampling.events import Event, Finished, ImageFinished, TextDelta
 from mogao.sampling.session import Session
 from mogao.sequence import Pixels
-from tests.tiny import picture, tiny_generation, tiny_model
+from tests.tiny import picture, tiny_generation
 
 Told = tuple[str, list[Pixels]]
-
-
-@pytest.fixture(scope="module")
-def model() -> Mogao:
-    return tiny_model()
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ class Programs(RuleBasedStateMachine):
             if len(session.sequence):
                 events = session.stream(max_images=1)
                 list(islice(events, count))
-                events.close()  # type: ignore[attr-defined]
+                events.close()
 
         self.act(which, step)
 
@@ -99,7 +99,10 @@ class Programs(RuleBasedStateMachine):
         if seed is None:
             self.running.append((fork, list(program)))
         else:
-            reseed: Step = lambda s: s.state.generator.manual_seed(seed)  # noqa: E731
+
+            def reseed(fresh: Session) -> None:
+                fresh.state.generator.manual_seed(seed)
+
             self.running.append((fork, [*program, reseed]))
 
     @precondition(lambda self: len(self.running) > 1)

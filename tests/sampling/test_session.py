@@ -19,24 +19,9 @@ from mogao.config import (
 from mogao.errors import RequestError
 from mogao.pipeline import Mogao
 from mogao.sampling.events import Event, Finished, ImageFinished, ImageStarted, ImageStep, TextDelta
-from mogao.sampling.session import Session
 from mogao.sequence import ImageSegment, InterleavedSequence, TextSegment
+from tests.sampling.talks import WARM, talk
 from tests.tiny import picture, tiny_generation, tiny_model
-
-WARM = GenerationConfig(
-    text=TextSamplingConfig(temperature=1.0, max_tokens=6), image=tiny_generation().image
-)
-
-
-@pytest.fixture(scope="module")
-def model() -> Mogao:
-    return tiny_model()
-
-
-def talk(model: Mogao, *, seed: int = 0) -> Session:
-    session = model.session(seed=seed, generation=WARM)
-    session.extend("draw a cat", role="user")
-    return session
 
 
 def last(events: list[Event]) -> Finished:
@@ -128,7 +113,7 @@ def test_a_stopped_stream_leaves_the_last_whole_segment(model: Mogao) -> None:
     session = talk(model)
     stream = session.stream(force_image=True, max_tokens=6, max_images=1)
     list(islice(stream, 6))  # the picture and some text behind it
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert [type(segment) for segment in session.sequence] == [TextSegment, ImageSegment]
     after = session.generate_text(generation=tiny_generation())
     other = talk(model)
@@ -155,7 +140,7 @@ def test_a_session_cannot_be_changed_while_it_generates(model: Mogao) -> None:
         session.extend("more", role="user")
     with pytest.raises(RequestError, match="is generating"):
         session.generate_text()
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     session.extend("more", role="user")
 
 

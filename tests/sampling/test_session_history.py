@@ -10,35 +10,14 @@ from mogao.config import (
     KEEP_ALL,
     Drop,
     GenerationConfig,
-    TextSamplingConfig,
 )
 from mogao.errors import RequestError
 from mogao.pipeline import Mogao
 from mogao.sampling.cache import held_bytes
-from mogao.sampling.events import Event, Finished, ImageStarted, ImageStep
-from mogao.sampling.session import Session
+from mogao.sampling.events import Finished, ImageStarted, ImageStep
 from mogao.sequence import ImageSegment
-from tests.tiny import picture, tiny_generation, tiny_model
-
-WARM = GenerationConfig(
-    text=TextSamplingConfig(temperature=1.0, max_tokens=6), image=tiny_generation().image
-)
-
-
-@pytest.fixture(scope="module")
-def model() -> Mogao:
-    return tiny_model()
-
-
-def talk(model: Mogao, *, seed: int = 0) -> Session:
-    session = model.session(seed=seed, generation=WARM)
-    session.extend("draw a cat", role="user")
-    return session
-
-
-def last(events: list[Event]) -> Finished:
-    assert isinstance(events[-1], Finished)
-    return events[-1]
+from tests.sampling.talks import talk
+from tests.tiny import picture, tiny_generation
 
 
 def changed(generation: GenerationConfig, **parts: dict[str, object]) -> GenerationConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from mogao.config import OptimConfig, RunConfig
 from mogao.training.folder import prepare_folder
-from mogao.training.loop import Clock, TrainReport, run
+from mogao.training.loop import Clock, TrainReport, run, train_step
+from mogao.training.state import RunState
+from mogao.training.task import Task
 from tests.training import joint
 
 setting = joint.setting
@@ -111,3 +113,21 @@ def toy():
         train = staticmethod(train_toy)
 
     return Toy
+
+
+def run_and_resume(
+    make_task: Callable[[], Task], run_config: RunConfig, folder: Path
+) -> tuple[RunState, RunState]:
+    """Six steps at once, and three, a checkpoint, three more: both states afterwards."""
+    whole, first, second = (RunState(make_task(), run_config) for _ in range(3))
+    for _ in range(6):
+        train_step(whole, run_config)
+    for _ in range(3):
+        train_step(first, run_config)
+    first.save(folder)
+    second.load_latest(folder, same_data=True)
+    for _ in range(3):
+        train_step(second, run_config)
+    pairs = zip(whole.task.module.parameters(), second.task.module.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    return whole, second

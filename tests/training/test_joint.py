@@ -22,6 +22,7 @@ from mogao.training.latents import ENCODE_BATCH, LatentCache
 from mogao.training.loop import global_weights, train, train_step
 from mogao.training.samples import choose_requests, draw_sheet
 from mogao.training.state import RunState
+from tests.training.conftest import run_and_resume
 from tests.training.joint import (
     MODEL,
     make_config,
@@ -43,19 +44,7 @@ def test_both_losses_fall(setting):
 
 def test_a_resumed_task_continues_bit_for_bit(setting, tmp_path):
     config = make_config(setting)
-    whole = RunState(make_task(config), config)
-    for _ in range(6):
-        train_step(whole, config)
-    first = RunState(make_task(config), config)
-    for _ in range(3):
-        train_step(first, config)
-    first.save(tmp_path)
-    second = RunState(make_task(config), config)
-    second.load_latest(tmp_path, same_data=True)
-    for _ in range(3):
-        train_step(second, config)
-    expected, found = weights_of(whole.task), weights_of(second.task)
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    whole, second = run_and_resume(lambda: make_task(config), config, tmp_path)
     assert whole.task.state_dict() == second.task.state_dict()
     assert torch.equal(whole.generator.get_state(), second.generator.get_state())
 

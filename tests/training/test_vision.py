@@ -24,12 +24,12 @@ from mogao.model.vision import VisionEncoder
 from mogao.sequence import ImageSegment, InterleavedSequence, TextSegment
 from mogao.tokenizer import Tokenizer
 from mogao.training import parts, vision
-from mogao.training.loop import train, train_step
+from mogao.training.loop import train
 from mogao.training.parts import build_parts
 from mogao.training.pictures import draw_captioned
-from mogao.training.state import RunState
 from mogao.training.vision import VisionTraining
 from tests.tiny import picture
+from tests.training.conftest import run_and_resume
 
 TINY = ModelConfig(
     autoencoder=AutoencoderConfig(block_channels=(16,), latent_channels=4, norm_groups=4),
@@ -188,19 +188,17 @@ def test_a_resumed_task_keeps_the_words_that_its_head_has_learned(same_data) -> 
 
 def test_a_resumed_run_continues_bit_for_bit(tmp_path: Path) -> None:
     config = run_config(max_steps=6)
-    whole = RunState(make_task(config), config)
-    first = RunState(make_task(config), config)
-    for _ in range(6):
-        train_step(whole, config)
-    for _ in range(3):
-        train_step(first, config)
-    first.save(tmp_path)
-    second = RunState(make_task(config), config)
-    second.load_latest(tmp_path, same_data=True)
-    for _ in range(3):
-        train_step(second, config)
-    pairs = zip(whole.task.module.parameters(), second.task.module.parameters(), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
+    run_and_resume(lambda: make_task(config), config, tmp_path)
+
+
+def test_the_report_names_only_tokens_that_exist(tmp_path: Path) -> None:
+    """The head has room for more tokens than the texts gave."""
+    task = make_task()
+    task.tokenizer = Tokenizer.train([], vocab_size=264)
+    with torch.no_grad():
+        task.module.head.bias[264:] = 100.0
+    task.write_samples(tmp_path, 1, torch.Generator())
+    assert (tmp_path / "step-000001.json").is_file()
 
 
 def test_texts_that_are_all_alike_are_refused(tmp_path: Path) -> None:
