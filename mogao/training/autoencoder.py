@@ -30,6 +30,7 @@ from mogao.model.vae import (
     tensor_to_pixels,
 )
 from mogao.sequence import Pixels
+from mogao.training.checkpoint import checkpoint_name
 from mogao.training.pictures import (
     UNSEEN_SEED,
     PictureBatch,
@@ -127,10 +128,10 @@ class AutoencoderTraining:
         """Write `step-N.png`, unseen pictures above what is left of them, and `step-N.json`."""
         pictures = draw_pictures(build_source(self._unseen), SHEET_PICTURES)
         pairs = [(picture, self._round_trip(picture)) for picture in pictures]
-        save_png(_sheet(pairs), folder / f"step-{step:06d}.png")
+        save_png(_sheet(pairs), folder / f"{checkpoint_name(step)}.png")
         decibels = [psnr(picture, again) for picture, again in pairs]
         report = {"step": step, "psnr": sum(decibels) / len(decibels), "worst": min(decibels)}
-        atomic_write(folder / f"step-{step:06d}.json", json.dumps(report) + "\n")
+        atomic_write(folder / f"{checkpoint_name(step)}.json", json.dumps(report) + "\n")
 
     def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
         """Write `vae/`; shift and scale are measured on unseen pictures, or kept with the encoder.

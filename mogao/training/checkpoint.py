@@ -27,7 +27,7 @@ TENSOR_KEY = "$tensor"
 
 
 def checkpoint_name(step: int) -> str:
-    """Name of a checkpoint folder; zero-padded, so that names sort by age."""
+    """Name of the checkpoint, and of the samples, of a step; zero-padded, so that names sort."""
     return f"step-{step:08d}"
 
 

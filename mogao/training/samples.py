@@ -19,6 +19,7 @@ from mogao.errors import RequestError
 from mogao.sampling.codes import Parts
 from mogao.sampling.session import Session
 from mogao.sequence import ImageSegment, InterleavedSequence, Pixels, TextSegment
+from mogao.training.checkpoint import checkpoint_name
 from mogao.training.pictures import UNSEEN_SEED
 
 NUM_PICTURES = 8
@@ -62,7 +63,10 @@ class SampleSheet:
             elif isinstance(truth, TextSegment):
                 lines.append(f"{text}\n  model: {made}\n  truth: {truth.text}\n")
         folder.mkdir(parents=True, exist_ok=True)
-        sheet, page = folder / f"step-{step:08d}.png", folder / f"step-{step:08d}.txt"
+        sheet, page = (
+            folder / f"{checkpoint_name(step)}.png",
+            folder / f"{checkpoint_name(step)}.txt",
+        )
         if columns:
             draw_sheet(columns).save(sheet)
         page.write_text("\n".join(lines), encoding="utf-8")

@@ -27,6 +27,7 @@ from mogao.files import atomic_write
 from mogao.model.vae import pixels_to_tensor
 from mogao.model.vision import VisionEncoder
 from mogao.tokenizer import Tokenizer
+from mogao.training.checkpoint import checkpoint_name
 from mogao.training.parts import document_texts
 from mogao.training.pictures import (
     UNSEEN_SEED,
@@ -163,7 +164,7 @@ class VisionTraining:
                 words = [self.tokenizer.decode([int(index)]) for index in best]
                 rows.append({"text": text, "best": words})
         report = {"step": step, "recall": recall, "pictures": rows[:8]}
-        atomic_write(folder / f"step-{step:06d}.json", json.dumps(report, indent=1) + "\n")
+        atomic_write(folder / f"{checkpoint_name(step)}.json", json.dumps(report, indent=1) + "\n")
 
     def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
         """Write `vision/`; the averaged weights are in the network already."""

@@ -160,7 +160,7 @@ def test_a_run_learns_and_leaves_a_calibrated_folder(tmp_path: Path) -> None:
     model = Autoencoder.load(report.model / "vae")
     assert model.config == TINY.autoencoder
     sheets = sorted(path.name for path in (tmp_path / "samples").iterdir())
-    assert sheets == ["step-000024.json", "step-000024.png"]
+    assert sheets == ["step-00000024.json", "step-00000024.png"]
 
 
 def test_the_decoder_learns_on_while_latents_stay(tmp_path: Path) -> None:

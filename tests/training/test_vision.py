@@ -146,7 +146,7 @@ def test_a_run_learns_words_and_leaves_an_encoder_that_joint_training_takes(tmp_
     column = rows[0].split(",").index("words")
     losses = [float(row.split(",")[column]) for row in rows[1:]]
     assert losses[-1] < losses[0] - 0.5
-    page = json.loads((tmp_path / "samples" / "step-000040.json").read_text(encoding="utf-8"))
+    page = json.loads((tmp_path / "samples" / "step-00000040.json").read_text(encoding="utf-8"))
     assert 0 < page["recall"] <= 1
     assert sorted(path.name for path in report.model.iterdir()) == ["vision"]
 
@@ -198,7 +198,7 @@ def test_the_report_names_only_tokens_that_exist(tmp_path: Path) -> None:
     with torch.no_grad():
         task.module.head.bias[264:] = 100.0
     task.write_samples(tmp_path, 1, torch.Generator())
-    assert (tmp_path / "step-000001.json").is_file()
+    assert (tmp_path / "step-00000001.json").is_file()
 
 
 def test_texts_that_are_all_alike_are_refused(tmp_path: Path) -> None:
