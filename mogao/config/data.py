@@ -21,6 +21,9 @@ class WorldConfig(Config):
     seed: int = 0
     max_objects: Annotated[int, Field(ge=1, le=6)] = 4
     styles: tuple[str, ...] = ("noto", "fluent")
+    families: dict[str, float] = {}
+    """Family of scenes to weight, for drawings, captions and questions; names in
+    `mogao.data.world.draw.FAMILIES`. Empty takes the weights there."""
     cycle: Annotated[int, Field(ge=0)] = 0
     """Repeat the first `cycle` items for ever (so that cached latents pay); 0 never repeats."""
 

@@ -74,15 +74,22 @@ def family_scene(
     rng: np.random.Generator, settings: Settings, *, families: Families = FAMILIES
 ) -> tuple[str, Scene, str | None]:
     """Draw (family, scene, relation of the first object to the second or None)."""
-    weights = {
-        name: weight for name, (weight, least) in families.items() if least <= settings.max_objects
-    }
-    family = pick_weighted(rng, weights)
+    family = pick_weighted(rng, family_weights(settings, families))
     relation = pick(rng, RELATIONS) if family == "position" else None
     style = pick(rng, settings.styles)
     groups = choose_groups(rng, settings, family=family, style=style)
     objects = [(group.concept, group.colour) for group in groups for _ in range(group.count)]
     return family, compose(rng, objects, style=style, relation=relation), relation
+
+
+def family_weights(settings: Settings, families: Families = FAMILIES) -> dict[str, float]:
+    """Weights of the families that settings allow: those they name, else those of `families`."""
+    chosen = settings.families if families is FAMILIES and settings.families else None
+    return {
+        name: weight if chosen is None else chosen.get(name, 0.0)
+        for name, (weight, least) in families.items()
+        if least <= settings.max_objects
+    }
 
 
 def choose_groups(

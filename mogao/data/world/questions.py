@@ -1,6 +1,6 @@
 """Recipe question: the user shows a picture and asks; the model answers in a few words.
 
-In: a generator and settings. Out: scripts of one to three questions on one picture. Answers are
+In: a generator and settings. Out: scripts of one to six questions on one picture. Answers are
 balanced: yes as often as no, and every answer follows from the scene alone.
 """
 
@@ -53,10 +53,10 @@ class Question:
 
 
 def question(rng: np.random.Generator, settings: Settings) -> Script:
-    """A conversation about one picture: one to three questions, each with a short answer."""
+    """A conversation about one picture: one to six questions, each with a short answer."""
     _, scene, _ = family_scene(rng, settings)
     asked: list[Question] = []
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(int(rng.integers(1, 7))):
         item = ask(Situation(rng, settings, scene))
         if item.text not in [other.text for other in asked]:
             asked.append(item)

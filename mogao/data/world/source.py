@@ -11,6 +11,7 @@ import numpy as np
 
 from mogao.config import WorldConfig
 from mogao.data.world.choice import pick_weighted
+from mogao.data.world.draw import FAMILIES, family_weights
 from mogao.data.world.recipes import RECIPES, make, write
 from mogao.data.world.splits import Settings
 from mogao.errors import ConfigError, nearest
@@ -21,7 +22,7 @@ class World:
     """Endless documents with random access; cheap to make, so nothing is stored.
 
     Args:
-        config: Recipes and their weights, split, seed, styles, most objects, cycle.
+        config: Recipes and families with their weights, split, seed, styles, most objects, cycle.
 
     Raises:
         ConfigError: A recipe or style is unknown, or the weights are not positive.
@@ -37,6 +38,19 @@ class World:
             raise ConfigError("recipes: all weights are 0; give at least one a positive weight")
         self.config = config
         self.settings = Settings.from_config(config)
+        self._check_families(config)
+
+    def _check_families(self, config: WorldConfig) -> None:
+        for name, weight in config.families.items():
+            if name not in FAMILIES:
+                raise ConfigError(f"families: got {name!r}; {nearest(name, FAMILIES)}")
+            if weight < 0:
+                raise ConfigError(f"families.{name}: got weight {weight}, expected 0 or more")
+        if not sum(family_weights(self.settings).values()):
+            raise ConfigError(
+                f"families: none with a positive weight has at most {config.max_objects} objects; "
+                "raise max_objects or name another family"
+            )
 
     def item(self, index: int) -> InterleavedSequence:
         """Document number `index`, 0 or more; the same every time, on every machine."""

@@ -8,8 +8,8 @@ unordered pairs of concepts in one scene. Training never shows one; a held-out i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import combinations
 from typing import Literal
@@ -40,11 +40,13 @@ class Settings:
         split: train never shows anything held out, heldout always does.
         styles: Styles of the pictures.
         max_objects: Most objects in a scene, 1 to 6.
+        families: Family of scenes to weight; empty takes those of `mogao.data.world.draw`.
     """
 
     split: Split = "train"
     styles: tuple[str, ...] = atlas.STYLES
     max_objects: int = 4
+    families: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, config: WorldConfig) -> Settings:
@@ -58,7 +60,7 @@ class Settings:
                 raise ConfigError(f"styles: got {style!r}; {nearest(style, atlas.STYLES)}")
         if not config.styles:
             raise ConfigError(f"styles: got none, expected some of {', '.join(atlas.STYLES)}")
-        return cls(config.split, config.styles, config.max_objects)
+        return cls(config.split, config.styles, config.max_objects, config.families)
 
     @property
     def concepts(self) -> tuple[str, ...]:

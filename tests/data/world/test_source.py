@@ -75,6 +75,26 @@ def test_wrong_recipes_are_refused(recipes: dict[str, float], message: str) -> N
         World(WorldConfig(recipes=recipes))
 
 
+@pytest.mark.parametrize(
+    ("families", "message"),
+    [
+        ({"colour": 1.0}, "colors"),
+        ({"colors": -1.0}, "expected 0 or more"),
+        ({"two_object": 1.0}, "at most 1 object"),
+    ],
+)
+def test_wrong_families_are_refused(families: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        World(WorldConfig(families=families, max_objects=1))
+
+
+def test_families_decide_what_scenes_are_about() -> None:
+    families = {"colors": 1.0, "two_object": 1.0}
+    world = World(WorldConfig(recipes={"draw": 1.0}, families=families))
+    drawn = [world.item(i).meta["truth"]["family"] for i in range(60)]
+    assert set(drawn) == set(families)
+
+
 def test_weights_of_zero_are_never_drawn() -> None:
     rng = np.random.default_rng(0)
     assert {pick_weighted(rng, {"a": 0.0, "b": 1.0, "c": 0.0}) for _ in range(50)} == {"b"}
