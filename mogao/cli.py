@@ -303,6 +303,11 @@ def build(
     command.build(out, num=num, heldout=heldout, seed=seed, as_json=as_json)
 
 
+Compiled = Annotated[
+    bool, typer.Option("--compile/--eager", help="Compile where a compiler exists.")
+]
+
+
 @bench_app.command()
 @_verb
 def ectf(*, seed: Seed = 0, as_json: Json = False) -> None:
@@ -316,9 +321,7 @@ def ectf(*, seed: Seed = 0, as_json: Json = False) -> None:
 @_verb
 def bench_train(
     *,
-    compiled: Annotated[
-        bool, typer.Option("--compile/--eager", help="Compile where a compiler exists.")
-    ] = True,
+    compiled: Compiled = True,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -333,40 +336,55 @@ Peers = Annotated[bool, typer.Option("--peers", help="Also measure others at the
 
 @bench_app.command(name="decode")
 @_verb
-def bench_decode(*, peers: Peers = False, dtype: Dtype = "auto", as_json: Json = False) -> None:
+def bench_decode(
+    *, peers: Peers = False, compiled: Compiled = True, dtype: Dtype = "auto", as_json: Json = False
+) -> None:
     """Tokens a second of text behind prompts of 256 to 4,096 tokens."""
     from mogao.commands import bench as command
 
-    command.decode(peers=peers, dtype=dtype, as_json=as_json)
+    command.decode(peers=peers, compiled=compiled, dtype=dtype, as_json=as_json)
 
 
 @bench_app.command(name="denoise")
 @_verb
 def bench_denoise(
-    *, peers: Peers = False, model: Model = "nano", dtype: Dtype = "auto", as_json: Json = False
+    *,
+    peers: Peers = False,
+    compiled: Compiled = True,
+    model: Model = "nano",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
 ) -> None:
     """Seconds of a denoise step under one, two and three guidance branches."""
     from mogao.commands import bench as command
 
-    command.denoise(peers=peers, model=model, dtype=dtype, as_json=as_json)
+    command.denoise(peers=peers, compiled=compiled, model=model, dtype=dtype, as_json=as_json)
 
 
 @bench_app.command(name="interleave")
 @_verb
-def bench_interleave(*, peers: Peers = False, dtype: Dtype = "auto", as_json: Json = False) -> None:
+def bench_interleave(
+    *, peers: Peers = False, compiled: Compiled = True, dtype: Dtype = "auto", as_json: Json = False
+) -> None:
     """Seconds of a document with two texts and two pictures."""
     from mogao.commands import bench as command
 
-    command.interleave(peers=peers, dtype=dtype, as_json=as_json)
+    command.interleave(peers=peers, compiled=compiled, dtype=dtype, as_json=as_json)
 
 
 @bench_app.command(name="batch")
 @_verb
-def bench_batch(*, model: Model = "nano", dtype: Dtype = "auto", as_json: Json = False) -> None:
+def bench_batch(
+    *,
+    compiled: Compiled = True,
+    model: Model = "nano",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
     """Seconds of eight requests together and one after another."""
     from mogao.commands import bench as command
 
-    command.batch(model=model, dtype=dtype, as_json=as_json)
+    command.batch(compiled=compiled, model=model, dtype=dtype, as_json=as_json)
 
 
 app.add_typer(data_app, name="data")

@@ -16,11 +16,12 @@ import torch
 from torch import nn
 
 from mogao import config as configs
-from mogao.config import GenerationConfig, ModelConfig
+from mogao.config import GenerationConfig, ModelConfig, RuntimeConfig
 from mogao.errors import CheckpointError, ConfigError
 from mogao.model.hardware import pick_dtype
 from mogao.model.init import initialise
 from mogao.model.library import seeded
+from mogao.model.ready import make_ready
 from mogao.model.storage import (
     check_finite,
     find_folder,
@@ -89,7 +90,12 @@ class Mogao:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, dtype: str = "auto", device: str | torch.device = "cpu"
+        cls,
+        name: str | Path,
+        *,
+        dtype: str = "auto",
+        device: str | torch.device = "cpu",
+        runtime: RuntimeConfig | None = None,
     ) -> Mogao:
         """Load a model.
 
@@ -97,11 +103,12 @@ class Mogao:
             name: An existing folder, else a built-in name such as "nano", else a hub id.
             dtype: "bfloat16", "float32", or "auto": bfloat16 where the hardware has it.
             device: Where the networks go.
+            runtime: Compilation and weights of 8 bits; None takes the model's `generation.json`.
 
         Raises:
             CheckpointError: The model is missing, or a file in it is missing, damaged, unsafe or
                 does not fit the others.
-            ConfigError: The dtype is not known.
+            ConfigError: The dtype is not known, or what `runtime` needs is missing.
         """
         device = torch.device(device)
         compute_dtype = pick_dtype(dtype, device)
@@ -125,7 +132,9 @@ class Mogao:
             raise CheckpointError(f"{folder}: vae/ or vision/ differs in shape from config.json")
         parts = Parts(config, transformer, autoencoder, vision, tokenizer)
         _place(parts, compute_dtype, device)
-        return cls(parts, load_generation(folder), folder=folder)
+        generation = load_generation(folder)
+        make_ready(transformer, runtime or generation.runtime)
+        return cls(parts, generation, folder=folder)
 
     @classmethod
     def from_config(
@@ -169,9 +178,12 @@ class Mogao:
             dtype: Type of all stored weights.
 
         Raises:
-            CheckpointError: The folder cannot be written.
+            CheckpointError: The folder cannot be written, or the weights are kept in 8 bits.
         """
         folder = Path(folder)
+        weights = self.parts.transformer.parameters()
+        if any(type(weight) not in (nn.Parameter, torch.Tensor) for weight in weights):
+            raise CheckpointError("weights of 8 bits cannot be saved; load the model without int8")
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as partial:

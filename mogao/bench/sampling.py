@@ -24,9 +24,12 @@ from mogao.config import (
     ImageSamplingConfig,
     LimitsConfig,
     ModelConfig,
+    RuntimeConfig,
     TransformerConfig,
     VisionConfig,
 )
+from mogao.model.hardware import compiler_available
+from mogao.model.ready import make_ready
 from mogao.pipeline import Mogao
 from mogao.sampling.engine import Engine
 from mogao.sampling.session import Session
@@ -56,7 +59,13 @@ class OnlyText:
         return self._allowed
 
 
-def small_model(*, dtype: str) -> Mogao:
+def runtime(*, compiled: bool) -> RuntimeConfig:
+    """Return how models are made ready: layers compiled where a compiler exists, or eager."""
+    available = compiler_available(torch.device("cpu"))
+    return RuntimeConfig(compile="default" if compiled and available else "off")
+
+
+def small_model(*, dtype: str, compiled: bool) -> Mogao:
     """Return a model of `SMALL` with random weights, and a tokenizer of single bytes."""
     config = ModelConfig(
         name="bench",
@@ -66,20 +75,24 @@ def small_model(*, dtype: str) -> Mogao:
     )
     generation = GenerationConfig(limits=LimitsConfig(pixel_budget=65_536))
     tokenizer = Tokenizer.train([], vocab_size=264)
-    return Mogao.from_config(config, tokenizer=tokenizer, generation=generation, dtype=dtype)
+    model = Mogao.from_config(config, tokenizer=tokenizer, generation=generation, dtype=dtype)
+    make_ready(model.parts.transformer, runtime(compiled=compiled))
+    return model
 
 
-def decode(*, dtype: str, contexts: Sequence[int] = CONTEXTS) -> dict[str, Any]:
+def decode(*, dtype: str, compiled: bool, contexts: Sequence[int] = CONTEXTS) -> dict[str, Any]:
     """Measure text decoding behind prompts of several lengths, prefill excluded."""
-    model = small_model(dtype=dtype)
+    model = small_model(dtype=dtype, compiled=compiled)
     grammar = OnlyText(model)
     rows = []
     for context in contexts:
         rates = []
-        for _ in range(REPEATS):
+        for number in range(REPEATS + 1):
             session = model.session()
             session.extend("x" * (context - 1))
             session.generate_text(max_tokens=NEW_TOKENS, grammar=grammar)
+            if not number:
+                continue  # compiles
             (event,) = (e for e in session.trace()["events"] if e["event"] == "text")
             rates.append(event["tokens"] / (event["seconds"] - event["prefill_seconds"]))
         rows.append({"context": context, "tokens_per_second": statistics.median(rates)})
@@ -125,9 +138,9 @@ def denoise(
     return {"rows": rows}
 
 
-def interleave(*, dtype: str) -> dict[str, Any]:
+def interleave(*, dtype: str, compiled: bool) -> dict[str, Any]:
     """Measure a document: 32 tokens of text, a picture of 256 tokens, and both once more."""
-    model = small_model(dtype=dtype)
+    model = small_model(dtype=dtype, compiled=compiled)
     grammar = OnlyText(model)
     image = ImageSamplingConfig(num_steps=20, guidance="text_only", height=256, width=256)
     model.generation = model.generation.model_copy(update={"image": image})

@@ -34,29 +34,30 @@ def train(*, compile_layers: bool, seed: int, as_json: bool) -> None:
     finish(provenance(facts.get("dtype")) | facts, _lines(facts), as_json=as_json)
 
 
-def decode(*, peers: bool, dtype: str, as_json: bool) -> None:
+def decode(*, peers: bool, compiled: bool, dtype: str, as_json: bool) -> None:
     """Text at several contexts, beside `transformers` Llama of the same shape."""
     from mogao.bench import sampling
     from mogao.bench.peers import llama_decode
 
-    facts = sampling.decode(dtype=dtype)
+    facts = sampling.decode(dtype=dtype, compiled=compiled)
     if peers:
         llama = llama_decode(dtype=_torch_dtype(dtype), contexts=sampling.CONTEXTS)
         facts["peers"] = {"llama": llama}
-    _show(facts, dtype=dtype, as_json=as_json)
+    _show(facts, dtype=dtype, compiled=compiled, as_json=as_json)
 
 
-def denoise(*, peers: bool, model: str, dtype: str, as_json: bool) -> None:
+def denoise(*, peers: bool, compiled: bool, model: str, dtype: str, as_json: bool) -> None:
     """One denoise step under one to three branches, beside the `diffusers` OmniGen transformer."""
     from mogao.bench import sampling
     from mogao.bench.peers import PICTURE_TOKENS, omnigen_step
     from mogao.pipeline import Mogao
 
-    loaded = Mogao.from_pretrained(model, dtype=dtype)
+    runtime = sampling.runtime(compiled=compiled)
+    loaded = Mogao.from_pretrained(model, dtype=dtype, runtime=runtime)
     facts = sampling.denoise(model=loaded, side=128, history=24, branches=(1, 2, 3))
     if peers:
         facts["small"] = sampling.denoise(
-            model=sampling.small_model(dtype=dtype),
+            model=sampling.small_model(dtype=dtype, compiled=compiled),
             side=256,
             history=PICTURE_TOKENS,
             branches=(1, 2),
@@ -65,34 +66,40 @@ def denoise(*, peers: bool, model: str, dtype: str, as_json: bool) -> None:
         rows = [omnigen_step(dtype=_torch_dtype(dtype), branches=n, history=PICTURE_TOKENS)
                 for n in (1, 2)]  # fmt: skip
         facts["peers"] = {"omnigen": {"rows": rows}}
-    _show(facts, dtype=dtype, as_json=as_json)
+    _show(facts, dtype=dtype, compiled=compiled, as_json=as_json)
 
 
-def interleave(*, peers: bool, dtype: str, as_json: bool) -> None:
+def interleave(*, peers: bool, compiled: bool, dtype: str, as_json: bool) -> None:
     """A document of two texts and two pictures, beside `transfusion-pytorch`."""
     from mogao.bench import sampling
     from mogao.bench.peers import transfusion_document
 
-    facts = sampling.interleave(dtype=dtype)
+    facts = sampling.interleave(dtype=dtype, compiled=compiled)
     if peers:
         document = transfusion_document(dtype=_torch_dtype(dtype))
         facts["peers"] = {"transfusion-pytorch": document}
-    _show(facts, dtype=dtype, as_json=as_json)
+    _show(facts, dtype=dtype, compiled=compiled, as_json=as_json)
 
 
-def batch(*, model: str, dtype: str, as_json: bool) -> None:
+def batch(*, compiled: bool, model: str, dtype: str, as_json: bool) -> None:
     """Eight requests together and in turn."""
     from mogao.bench import sampling
     from mogao.pipeline import Mogao
 
+    runtime = sampling.runtime(compiled=compiled)
     facts = sampling.batch(
-        model=Mogao.from_pretrained(model, dtype=dtype),
-        exact=Mogao.from_pretrained(model, dtype="float32"),
+        model=Mogao.from_pretrained(model, dtype=dtype, runtime=runtime),
+        exact=Mogao.from_pretrained(
+            model, dtype="float32", runtime=sampling.runtime(compiled=False)
+        ),
     )
-    _show(facts, dtype=dtype, as_json=as_json)
+    _show(facts, dtype=dtype, compiled=compiled, as_json=as_json)
 
 
-def _show(facts: dict[str, Any], *, dtype: str, as_json: bool) -> None:
+def _show(facts: dict[str, Any], *, dtype: str, compiled: bool, as_json: bool) -> None:
+    from mogao.bench.sampling import runtime
+
+    facts["compiled"] = runtime(compiled=compiled).compile != "off"
     name = str(_torch_dtype(dtype)).removeprefix("torch.")
     finish(provenance(name) | facts, _flat(facts), as_json=as_json)
 

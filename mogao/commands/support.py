@@ -18,7 +18,7 @@ from mogao import config as configs
 from mogao.commands.output import printable, progress_bar
 from mogao.config import GenerationConfig
 from mogao.errors import ConfigError, RequestError
-from mogao.pipeline import Mogao
+from mogao.pipeline import Mogao, load_generation
 from mogao.provenance import provenance
 from mogao.sampling.engine import Engine
 from mogao.sampling.events import (
@@ -79,9 +79,10 @@ def open_context(
         ConfigError: A setting or the dtype is unknown or out of bounds.
         CheckpointError: The model is missing or not valid.
     """
-    model = Mogao.from_pretrained(name, dtype=dtype)
-    data = configs.override(model.generation.model_dump(mode="json"), settings or [])
+    defaults = load_generation(name).model_dump(mode="json")
+    data = configs.override(defaults, settings or [])
     generation = configs.parse(GenerationConfig, data, where="--set")
+    model = Mogao.from_pretrained(name, dtype=dtype, runtime=generation.runtime)
     return Context(model=model, name=name, generation=generation, seed=seed)
 
 

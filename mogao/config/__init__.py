@@ -23,6 +23,7 @@ from mogao.config.generation import (
     GenerationConfig,
     ImageSamplingConfig,
     LimitsConfig,
+    RuntimeConfig,
     TextSamplingConfig,
 )
 from mogao.config.guidance import (
@@ -101,6 +102,7 @@ __all__ = [
     "RecordsConfig",
     "RoutingConfig",
     "RunConfig",
+    "RuntimeConfig",
     "SharedAdaLN",
     "TaskConfig",
     "TextSamplingConfig",

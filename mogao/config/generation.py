@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mogao.config.base import Config, Count, Probability
 from mogao.config.guidance import (
@@ -145,9 +145,26 @@ class EngineConfig(Config):
     """Most tokens of one joined forward pass; a longer step runs alone."""
 
 
+class RuntimeConfig(Config):
+    """How a model is made ready for sampling; decided once, when it is loaded."""
+
+    compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
+    """Mode of `torch.compile` for what surrounds the attention of each layer; needs a compiler.
+    The first steps then take seconds (kept between runs), all others less time."""
+    weights: Literal["float", "int8"] = "float"
+    """`int8` keeps the matrices of the transformer in 8 bits, one scale a row; needs torchao."""
+
+    @field_validator("compile", mode="before")
+    @classmethod
+    def _word(cls, value: object) -> object:
+        """YAML reads a bare `off` as false."""
+        return "off" if value is False else value
+
+
 class GenerationConfig(Config):
     """What `generation.json` of a model folder holds: the default quality."""
 
     text: TextSamplingConfig = TextSamplingConfig()
     image: ImageSamplingConfig = ImageSamplingConfig()
     limits: LimitsConfig = LimitsConfig()
+    runtime: RuntimeConfig = RuntimeConfig()

@@ -62,6 +62,37 @@ def attend_batched(
     return rearrange(out, "n k (g q) e -> n q (k g) e", q=num_queries)
 
 
+def attend_past(
+    q: Float[Tensor, "items heads head_dim"],
+    k: Float[Tensor, "items kv_heads head_dim"],
+    v: Float[Tensor, "items kv_heads head_dim"],
+    *,
+    past: Float[Tensor, "2 items kv_heads past head_dim"],
+    bias: Float[Tensor, "items 1 past"] | None,
+) -> Float[Tensor, "items heads head_dim"]:
+    """Attend with one query an item to keys of the past and to its own key; nothing is written.
+
+    The two parts are joined by their sums of exponentials. Source: arXiv 2205.14135, section 3.1.
+    """
+    kv_heads, head_dim = k.shape[1:]
+    grouped = q.unflatten(1, (kv_heads, -1)).float()
+    if q.device.type == "cpu":
+        mask = None if bias is None else bias[:, None]
+        # The one operator that returns the sums too.
+        flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001
+        found, sums = flash(q[:, :, None], past[0], past[1], attn_mask=mask)
+        found = found[:, :, 0].unflatten(1, (kv_heads, -1)).float()
+        sums = sums.reshape(grouped.shape[:-1])
+    else:
+        scores = torch.einsum("nkge,nkse->nkgs", grouped, past[0].float()) * head_dim**-0.5
+        scores = scores if bias is None else scores + bias[:, None]
+        sums = scores.logsumexp(dim=-1)
+        found = torch.einsum("nkgs,nkse->nkge", scores.softmax(dim=-1), past[1].float())
+    own = (grouped * k[:, :, None].float()).sum(dim=-1) * head_dim**-0.5
+    share = torch.sigmoid(own - sums)[..., None]
+    return (found * (1 - share) + v[:, :, None].float() * share).flatten(1, 2).to(q.dtype)
+
+
 class DenseAttention:
     """The reference: every query against every key under the dense mask."""
 

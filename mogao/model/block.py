@@ -33,7 +33,24 @@ class Linear(nn.Linear):
     def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
         """Return x W^T + b."""
         bias: Tensor | None = getattr(self, "bias", None)
-        return F.linear(x, self.weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+        weight = self.weight if self.weight.dtype == x.dtype else self.weight.to(x.dtype)
+        return project(x, weight, None if bias is None else bias.to(x.dtype))
+
+
+def project(
+    x: Float[Tensor, "*rows inputs"],
+    weight: Float[Tensor, "outputs inputs"],
+    bias: Float[Tensor, " outputs"] | None = None,
+) -> Float[Tensor, "*rows outputs"]:
+    """Return x W^T + b; all of one dtype, sums in float32."""
+    is_compiled = torch.compiler.is_compiling() and not torch.is_grad_enabled()
+    is_plain = type(weight) in (Tensor, nn.Parameter)  # a quantised matrix knows its own product
+    if is_compiled and is_plain and x.shape[:-1].numel() == 1:
+        # One row: the compiler's own product, fused with what surrounds it, reads the weight once;
+        # the library's packs it anew in every call.
+        out = (weight.float() * x.reshape(-1).float()).sum(dim=-1).view(*x.shape[:-1], -1)
+        return (out if bias is None else out + bias.float()).to(x.dtype)
+    return F.linear(x, weight, bias)
 
 
 class RMSNorm(nn.Module):

@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
 from mogao.config import LowRankAdaLN, SharedAdaLN, TransformerConfig
-from mogao.model.block import Hidden, Linear, RMSNorm
+from mogao.model.block import Hidden, Linear, RMSNorm, project
 
 TIME_CHANNELS = 256
 # t is in [0, 1]; the sinusoids are spaced for 0 to 1,000, so t is stretched before them.
@@ -120,7 +120,7 @@ class TextHead(nn.Module):
     def forward(self, hidden: Hidden, tied: Tensor) -> Float32[Tensor, "tokens vocab"]:
         """Return logits, float32."""
         weight = tied if self.projection is None else self.projection.weight
-        return F.linear(self.norm(hidden), weight.to(hidden.dtype)).float()
+        return project(self.norm(hidden), weight.to(hidden.dtype)).float()
 
 
 class VelocityHead(nn.Module):

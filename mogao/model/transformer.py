@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mogao.config import InputTime, TransformerConfig
 from mogao.flow import FlowInputs
-from mogao.model.attention import Attend, Backend, make_attention
+from mogao.model.attention import Attend, Backend, attend_past, make_attention
 from mogao.model.block import Block, BranchInput, EitherBranch, Hidden
 from mogao.model.embed import Embedding, Modulator, TextHead, VelocityHead
 from mogao.model.rope import Rotation, rotation
@@ -88,6 +88,7 @@ class MogaoTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.compute_dtype = compute_dtype
+        self.is_compiled = False
         self.rule = MaskRule.from_config(config.visibility)
         self.embedding = Embedding(config)
         self.modulator = Modulator(config)
@@ -137,10 +138,14 @@ class MogaoTransformer(nn.Module):
     def layer_states(self, inputs: TokenInputs, attend: Attend) -> Iterator[list[EitherBranch]]:
         """Yield the states of the text branch and of the visual branch behind each layer."""
         sizes = [inputs.num_text_branch, len(inputs.gather) - inputs.num_text_branch]
-        embedded_times = self.embedding.time(inputs.times)
+        # Kinds that are not there cost nothing, unless their weights wait for a gradient.
+        is_timed = len(inputs.times) > 0 or torch.is_grad_enabled()
+        embedded_times = self.embedding.time(inputs.times) if is_timed else None
         hidden = list(self._embed(inputs, embedded_times).split(sizes))
         rotations = self._rotations(inputs.positions, sizes)
-        modulations = self.modulator(embedded_times)
+        modulations: Sequence[Tensor | None] = [None] * self.config.num_layers
+        if embedded_times is not None:
+            modulations = self.modulator(embedded_times)
         for layer, (block, rows) in enumerate(zip(self.layers, modulations, strict=True)):
             sides = [
                 BranchInput(turn, _modulation(rows, groups, self.compute_dtype))
@@ -148,6 +153,39 @@ class MogaoTransformer(nn.Module):
             ]
             hidden = block(hidden, sides, attend, layer=layer)
             yield hidden
+
+    def text_step(
+        self,
+        ids: Int64[Tensor, " texts"],
+        positions: Float32[Tensor, "texts 3"],
+        *,
+        past: Float[Tensor, "2 layers texts kv_heads past head_dim"],
+        bias: Float[Tensor, "texts 1 past"] | None,
+    ) -> tuple[Float32[Tensor, "texts vocab"], Float[Tensor, "2 layers texts kv_heads head_dim"]]:
+        """Return what follows one more token of each of several texts, and its keys and values.
+
+        `hidden_states` with a cache computes the same; this is the decode step as one function of
+        tensors that writes nothing, so that it compiles as a whole.
+
+        Args:
+            ids: The tokens.
+            positions: Theirs.
+            past: Keys and values of what each text sees, at least one row.
+            bias: Added to the scores; minus infinity hides a row of a shorter text.
+        """
+        config = self.config
+        hidden = self.embedding.text(ids, self.compute_dtype)
+        turn = rotation(
+            positions, config.positions, head_dim=config.head_dim, base=config.rope_base
+        )
+        new = []
+        for layer, block in enumerate(self.layers):
+            branch = block.text if config.routing.text == "text" else block.visual
+            q, k, v = branch.before(hidden, turn, None)
+            attended = attend_past(q, k, v, past=past[:, layer], bias=bias)
+            hidden = branch.after(hidden, attended, None)
+            new.append(torch.stack((k, v)))
+        return self.logits(hidden), torch.stack(new, dim=1)
 
     def logits(self, hidden: Hidden) -> Float32[Tensor, "tokens vocab"]:
         """Return next-token logits of final hidden states of text tokens."""
@@ -167,21 +205,50 @@ class MogaoTransformer(nn.Module):
         """The layers, first to last."""
         return [block for block in self.blocks if isinstance(block, Block)]
 
-    def compile_layers(self) -> None:
+    def compile_layers(self, *, mode: str = "default") -> None:
         """Compile what lies before and behind the attention of each layer, once for all layers.
 
         The attention itself stays eager: its plan differs in every pack.
-        """
-        for block in self.layers:
-            for branch in (block.text, block.visual):
-                for name in ("before", "after"):
-                    setattr(branch, name, torch.compile(getattr(branch, name), dynamic=True))
 
-    def _embed(self, inputs: TokenInputs, embedded_times: Tensor) -> Hidden:
+        Args:
+            mode: Of `torch.compile`.
+        """
+        places: list[tuple[nn.Module, str]] = [
+            (branch, name)
+            for block in self.layers
+            for branch in (block.text, block.visual)
+            for name in ("before", "after")
+        ]
+        for module, name in places:
+            compiled = torch.compile(getattr(module, name), dynamic=True, mode=mode)
+            setattr(module, name, compiled)
+
+    def compile_for_sampling(self, *, mode: str = "default") -> None:
+        """Compile the layers, the heads and the decode step.
+
+        Args:
+            mode: Of `torch.compile`.
+        """
+        from torch._inductor import list_mode_options
+
+        options = list_mode_options(mode, dynamic=True)
+        # What enters a product of one row is computed once, not once for each output.
+        options |= {"realize_acc_reads_threshold": 2}
+        step = torch.compile(self.text_step, dynamic=True, fullgraph=True, options=options)
+        self.compile_layers(mode=mode)
+        for module, name in ((self.velocity_head, "forward"), (self.text_head, "forward")):
+            compiled = torch.compile(getattr(module, name), dynamic=True, mode=mode)
+            setattr(module, name, compiled)
+        self.__dict__["text_step"] = step
+        self.is_compiled = True
+
+    def _embed(self, inputs: TokenInputs, embedded_times: Tensor | None) -> Hidden:
         dtype = self.compute_dtype
+        if embedded_times is None and not len(inputs.vit_features):
+            return self.embedding.text(inputs.text_ids, dtype).index_select(0, inputs.gather)
         clean = self.embedding.generation(inputs.clean_latents, dtype)
         noisy = self.embedding.generation(inputs.noisy_latents, dtype)
-        if isinstance(self.config.time, InputTime):
+        if isinstance(self.config.time, InputTime) and embedded_times is not None:
             clean = clean + embedded_times[:1].to(dtype)
             if len(inputs.noisy_rows):
                 rows = embedded_times.index_select(0, inputs.noisy_rows - 1).to(dtype)

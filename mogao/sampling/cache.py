@@ -17,12 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mogao.config import TransformerConfig
 from mogao.errors import ConfigError
 from mogao.packing.layout import TokenKind
 from mogao.packing.mask import MaskRule
+from mogao.sampling.slabs import Slab, SlabPool
 
-BLOCK_TOKENS = 256
 NewKeys = Float[Tensor, "tokens kv_heads head_dim"]
 
 
@@ -57,37 +56,6 @@ def planes_read(rule: MaskRule, kind: TokenKind) -> frozenset[Plane]:
     return frozenset(planes)
 
 
-class Slab:
-    """Rows of one plane in one piece of memory; one cache writes it, its forks read it.
-
-    Attributes:
-        rows: Keys and values [2, layers, kv_heads, capacity, head_dim].
-        shared: Rows at the front that a fork may read: they never change again.
-    """
-
-    __slots__ = ("__weakref__", "rows", "shared")
-
-    def __init__(self, rows: Float[Tensor, "2 layers kv_heads rows head_dim"]) -> None:
-        self.rows = rows
-        self.shared = 0
-
-    @property
-    def bytes(self) -> int:
-        """Memory held, free room included."""
-        return self.rows.numel() * self.rows.element_size()
-
-    def grow(self, needed: int, *, used: int) -> None:
-        """Make room for `needed` rows; the first `used` keep what they hold."""
-        capacity = self.rows.shape[3]
-        if needed <= capacity:
-            return
-        blocks = -(-max(needed, 2 * capacity) // BLOCK_TOKENS)
-        shape = self.rows.shape
-        new = self.rows.new_empty((*shape[:3], blocks * BLOCK_TOKENS, shape[4]))
-        new[:, :, :, :used] = self.rows[:, :, :, :used]
-        self.rows = new
-
-
 @dataclass(frozen=True, slots=True)
 class Part:
     """A slab whose rows hold the tokens of a plane from `first` on, up to the next part."""
@@ -109,14 +77,11 @@ class KVCache:
         owns_last: Whether the last part of each plane is this cache's to write.
     """
 
-    def __init__(
-        self, config: TransformerConfig, *, dtype: torch.dtype, device: torch.device
-    ) -> None:
+    def __init__(self, pool: SlabPool) -> None:
         self.lengths = [0 for _ in Plane]
         self.parts: list[list[Part]] = [[] for _ in Plane]
         self.owns_last = [False for _ in Plane]
-        self._shape = (2, config.num_layers, config.num_kv_heads, BLOCK_TOKENS, config.head_dim)
-        self._empty = torch.empty(0, dtype=dtype, device=device)
+        self._pool = pool
 
     @property
     def slabs(self) -> list[Slab]:
@@ -131,13 +96,13 @@ class KVCache:
     @property
     def dtype(self) -> torch.dtype:
         """Type of keys and values."""
-        return self._empty.dtype
+        return self._pool.empty.dtype
 
     def reserve(self, plane: Plane, num_tokens: int) -> None:
         """Make room for `num_tokens` more rows."""
         length, parts = self.lengths[plane], self.parts[plane]
         if not self.owns_last[plane] or length - parts[-1].first < parts[-1].slab.shared:
-            parts.append(Part(Slab(self._empty.new_empty(self._shape)), length))
+            parts.append(Part(Slab(self._pool, num_tokens), length))
             self.owns_last[plane] = True
         used = length - parts[-1].first
         parts[-1].slab.grow(used + num_tokens, used=used)
@@ -170,7 +135,7 @@ class KVCache:
         held = self.held(plane, start=0, stop=self.lengths[plane])
         pieces = [slab.rows[:, :, :, rows] for slab, rows in held]
         if not pieces:
-            return self._empty.new_empty((*self._shape[:3], 0, self._shape[4]))
+            return self._pool.no_rows()
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=3)
 
     def truncate(self, lengths: Sequence[int]) -> None:

@@ -55,9 +55,7 @@ class Context:
     def __init__(self, runner: Runner, *, drop: Drop) -> None:
         self.drop = drop
         self.runner = runner
-        self.cache = KVCache(
-            runner.config, dtype=runner.transformer.compute_dtype, device=runner.device
-        )
+        self.cache = KVCache(runner.pool)
         self.logits: Float32[Tensor, "1 vocab"] | None = None
         self.spans: list[Span] = []
         self.lengths: list[tuple[int, ...]] = []

@@ -33,12 +33,16 @@ from mogao.sampling.runner import (
     Step,
     Velocities,
     run_together,
+    slab_pool,
 )
 from mogao.sampling.session import Session
+from mogao.sampling.slabs import SlabPool
 from mogao.sampling.tickets import Ask, EventStream, Ticket
 
 PATIENCE = 0.02
 """Seconds that jobs wait for one that computes something of its own, before they go on without."""
+PAGE_SLOTS = 8
+"""Texts that are decoded as one batch lie on one page of so many; memory is taken by the page."""
 
 T = TypeVar("T")
 Result = TypeVar("Result")
@@ -51,8 +55,10 @@ class JoinedRunner(Runner):
         self,
         transformer: MogaoTransformer,
         ask: Callable[[Step | Callable[[], Any]], Any],
+        *,
+        pool: SlabPool,
     ) -> None:
-        super().__init__(transformer)
+        super().__init__(transformer, pool=pool)
         self._ask = ask
 
     def commit(self, groups: Sequence[CommitGroup]) -> Read:
@@ -116,6 +122,7 @@ class Engine:
         """
         self._parts, self._generation = parts, generation
         self._config = config or EngineConfig()
+        self._pool = slab_pool(parts.transformer, slots=min(PAGE_SLOTS, self._config.max_active))
         self._changed = threading.Condition()
         self._waiting: deque[Ticket[Any]] = deque()
         self._asked: list[Ask] = []
@@ -160,7 +167,9 @@ class Engine:
         """
 
         def make(ticket: Ticket[T]) -> Session:
-            runner = JoinedRunner(self._parts.transformer, lambda work: self._ask(ticket, work))
+            runner = JoinedRunner(
+                self._parts.transformer, lambda work: self._ask(ticket, work), pool=self._pool
+            )
             settings = generation or self._generation
             return Session(self._parts, generation=settings, seed=seed, runner=runner)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from mogao.packing.layout import TokenKind
 from mogao.packing.mask import MaskRule
 from mogao.sampling.cache import PLANE_OF_KIND, KVCache, Plane, planes_read
+from mogao.sampling.slabs import Slab
 
 PerHead = Float[Tensor, "tokens _ head_dim"]
 
@@ -92,8 +93,18 @@ class CommitGroup:
                 attended.append(_attend_pieces(queries, pieces))
             else:
                 keys_values = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
-                attended.append(_attend(queries[None], keys_values[:, None], bias)[0])
+                attended.append(attend_items(queries[None], keys_values[:, None], bias)[0])
         return attended[0] if len(attended) == 1 else torch.cat(attended)
+
+    @property
+    def only_slab(self) -> Slab | None:
+        """What one text token sees, where that is a single slab from its first row on."""
+        run, ranges = self.runs[0], self.ranges[0]
+        if run.kind is not TokenKind.TEXT or run.length > 1 or len(ranges) > 1:
+            return None
+        (plane, start, _), parts = ranges[0], self.cache.parts[Plane.TEXT]
+        is_whole = plane is Plane.TEXT and start == 0 and len(parts) == 1
+        return parts[0].slab if is_whole else None
 
     def commit(self) -> None:
         """Make the written rows count."""
@@ -165,7 +176,7 @@ class DenoiseGroup:
         keys_values = self.buffer[:, layer]
         for buffer, new in zip(keys_values, (k, v), strict=True):
             buffer[:, :, : self.num_tokens] = new.unflatten(0, items).transpose(1, 2)
-        return _attend(q.unflatten(0, items), keys_values, self.bias).flatten(0, 1)
+        return attend_items(q.unflatten(0, items), keys_values, self.bias).flatten(0, 1)
 
 
 def _attend_pieces(
@@ -184,7 +195,7 @@ def _attend_pieces(
     return torch.stack(attended).sum(dim=0).reshape(query.shape).to(query.dtype)
 
 
-def _attend(
+def attend_items(
     queries: Float[Tensor, "items queries heads head_dim"],
     keys_values: Float[Tensor, "2 items kv_heads rows head_dim"],
     bias: Float[Tensor, "items #queries rows"] | None,

@@ -20,7 +20,9 @@ from mogao.config import TransformerConfig
 from mogao.model.block import Hidden
 from mogao.model.transformer import UNTIMED, MogaoTransformer, TokenInputs
 from mogao.packing.layout import TokenKind
+from mogao.sampling.batches import batch_tokens
 from mogao.sampling.groups import CommitGroup, DenoiseGroup, Group, Run
+from mogao.sampling.slabs import SlabPool
 
 Counts = Int64[np.ndarray, " runs"]
 Result = TypeVar("Result")
@@ -59,11 +61,12 @@ Velocities = Float32[Tensor, "branches tokens latent_dim"]
 class Runner:
     """Runs steps of one transformer, each call alone; an engine's joins those of many sessions."""
 
-    def __init__(self, transformer: MogaoTransformer) -> None:
+    def __init__(self, transformer: MogaoTransformer, *, pool: SlabPool | None = None) -> None:
         self.transformer = transformer
         self.config = transformer.config
         self.rule = transformer.rule
         self.device = transformer.embedding.tokens.weight.device
+        self.pool = pool or slab_pool(transformer)
 
     def commit(self, groups: Sequence[CommitGroup]) -> Read:
         """Read what each group holds into its cache."""
@@ -83,28 +86,60 @@ class Runner:
         return work()
 
 
+def slab_pool(transformer: MogaoTransformer, *, slots: int = 1) -> SlabPool:
+    """Return memory for caches of a transformer, so many of them on a page."""
+    device = transformer.embedding.tokens.weight.device
+    dtype = transformer.compute_dtype
+    return SlabPool(transformer.config, dtype=dtype, device=device, slots=slots)
+
+
 def run_together(transformer: MogaoTransformer, steps: Sequence[Step]) -> list[Read | Velocities]:
-    """Run any mix of steps as one forward pass: linear layers shared, attention per group."""
+    """Run any mix of steps: linear layers shared, attention per group.
+
+    It is one forward pass, but that a compiled model runs texts that grow by one token apart.
+    """
     groups: list[Group] = []
     for step in steps:
         groups += step.groups if isinstance(step, CommitStep) else [step.group]
-    hidden, inputs = forward(transformer, groups)
-    texts = [states[0][-1:] for group, states in zip(groups, hidden, strict=True) if is_text(group)]
-    logits = iter(transformer.logits(torch.cat(texts)).split(1) if texts else ())
-    noisy = [state for group, states in zip(groups, hidden, strict=True)
-             if isinstance(group, DenoiseGroup) for state in states]  # fmt: skip
-    velocity = transformer.velocity(torch.cat(noisy), inputs) if noisy else hidden[0][0]
-    velocities = iter(velocity.split([len(state) for state in noisy]) if noisy else ())
+    known: dict[int, Tensor] = {}
+    rest: Sequence[Group] = groups
+    if transformer.is_compiled:
+        batches, rest = batch_tokens(groups, least=1)
+        for batch in batches:
+            logits = batch.step(transformer).split(1)
+            known |= {id(group): row for group, row in zip(batch.members, logits, strict=True)}
+    if rest:
+        known |= _run_groups(transformer, rest)
     results: list[Read | Velocities] = []
     for step in steps:
         if isinstance(step, DenoiseStep):
-            results.append(torch.stack([next(velocities) for _ in step.group.runs]))
-            continue
-        results.append([next(logits) if is_text(group) else None for group in step.groups])
+            results.append(known[id(step.group)])
+        else:
+            results.append([known.get(id(group)) for group in step.groups])
     for group in groups:  # last: a step that fails can be run again
         if isinstance(group, CommitGroup):
             group.commit()
     return results
+
+
+def _run_groups(transformer: MogaoTransformer, groups: Sequence[Group]) -> dict[int, Tensor]:
+    """Return the logits of each text and the velocities of each picture, by identity of a group."""
+    hidden, inputs = forward(transformer, groups)
+    found = list(zip(groups, hidden, strict=True))
+    known: dict[int, Tensor] = {}
+    texts = [(group, states[0][-1:]) for group, states in found if is_text(group)]
+    if texts:
+        logits = transformer.logits(torch.cat([state for _, state in texts])).split(1)
+        known |= {id(group): row for (group, _), row in zip(texts, logits, strict=True)}
+    noisy = [(group, states) for group, states in found if isinstance(group, DenoiseGroup)]
+    if noisy:
+        velocity = transformer.velocity(
+            torch.cat([s for _, states in noisy for s in states]), inputs
+        )
+        parts = velocity.split([sum(map(len, states)) for _, states in noisy])
+        for (group, states), part in zip(noisy, parts, strict=True):
+            known[id(group)] = part.unflatten(0, (len(states), -1))
+    return known
 
 
 def is_text(group: Group) -> bool:
@@ -116,11 +151,13 @@ def forward(
     transformer: MogaoTransformer, groups: Sequence[Group]
 ) -> tuple[list[list[Hidden]], TokenInputs]:
     """Return the final hidden states of every run of every group, and what entered."""
-    runs = [run for group in groups for run in group.runs]
+    batches, others = batch_tokens(groups, least=2)
+    batched = [*batches, *others]
+    runs = [run for group in batched for run in group.runs]
     inputs, slices = assemble(runs, transformer.config)
-    packed = torch.cat(transformer.hidden_states(inputs, GroupAttend(groups, slices)))
-    states = iter([packed[rows] for rows in slices])
-    return [[next(states) for _ in group.runs] for group in groups], inputs
+    packed = torch.cat(transformer.hidden_states(inputs, GroupAttend(batched, slices)))
+    states = {id(run): packed[rows] for run, rows in zip(runs, slices, strict=True)}
+    return [[states[id(run)] for run in group.runs] for group in groups], inputs
 
 
 class GroupAttend:
@@ -128,23 +165,35 @@ class GroupAttend:
 
     def __init__(self, groups: Sequence[Group], slices: Sequence[slice]) -> None:
         remaining = iter(slices)
-        self.groups = [(group, [next(remaining) for _ in group.runs]) for group in groups]
-        starts = [rows.start for rows in slices]
-        # One group whose runs lie in packed order needs no gathering: the usual case.
-        self.is_packed = len(groups) == 1 and starts == sorted(starts)
+        self.groups = [(group, _joined([next(remaining) for _ in group.runs])) for group in groups]
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, layer: int) -> Tensor:
         """Return the attended values of all packed tokens."""
-        if self.is_packed:
+        if len(self.groups) == 1 and len(self.groups[0][1]) == 1:
             return self.groups[0][0].attend(q, k, v, layer=layer)
         out = torch.empty_like(q)
-        for group, slices in self.groups:
-            parts = [torch.cat([x[rows] for rows in slices]) for x in (q, k, v)]
+        for group, pieces in self.groups:
+            if len(pieces) == 1:
+                (rows,) = pieces
+                out[rows] = group.attend(q[rows], k[rows], v[rows], layer=layer)
+                continue
+            parts = [torch.cat([x[rows] for rows in pieces]) for x in (q, k, v)]
             attended = group.attend(*parts, layer=layer)
-            lengths = [run.length for run in group.runs]
-            for rows, values in zip(slices, attended.split(lengths), strict=True):
+            lengths = [rows.stop - rows.start for rows in pieces]
+            for rows, values in zip(pieces, attended.split(lengths), strict=True):
                 out[rows] = values
         return out
+
+
+def _joined(slices: Sequence[slice]) -> list[slice]:
+    """Merge slices that follow each other."""
+    joined = [slices[0]]
+    for rows in slices[1:]:
+        if rows.start == joined[-1].stop:
+            joined[-1] = slice(joined[-1].start, rows.stop)
+        else:
+            joined.append(rows)
+    return joined
 
 
 def assemble(runs: Sequence[Run], config: TransformerConfig) -> tuple[TokenInputs, list[slice]]:

@@ -20,6 +20,7 @@ from mogao.config import (
     ModelConfig,
     RecordsConfig,
     RunConfig,
+    RuntimeConfig,
     WorldConfig,
 )
 from mogao.data.stream import Records
@@ -87,7 +88,7 @@ def load_model(name: str) -> tuple[Parts, GenerationConfig]:
     Raises:
         CheckpointError: There is none of that name, or it is incomplete or unsafe.
     """
-    model = Mogao.from_pretrained(name, dtype="float32")
+    model = Mogao.from_pretrained(name, dtype="float32", runtime=RuntimeConfig())
     return model.parts, model.generation
 
 

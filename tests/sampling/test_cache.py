@@ -13,13 +13,14 @@ from mogao.config import TransformerConfig, VisibilityConfig
 from mogao.errors import ConfigError
 from mogao.packing.layout import TokenKind
 from mogao.packing.mask import MaskRule
-from mogao.sampling.cache import BLOCK_TOKENS, KVCache, Plane, held_bytes, planes_read
+from mogao.sampling.cache import KVCache, Plane, held_bytes, planes_read
+from mogao.sampling.slabs import BLOCK_TOKENS, SlabPool
 
 CONFIG = TransformerConfig(hidden=16, num_layers=2, num_heads=2, num_kv_heads=1, head_dim=8)
 
 
 def new_cache() -> KVCache:
-    return KVCache(CONFIG, dtype=torch.float32, device=torch.device("cpu"))
+    return KVCache(SlabPool(CONFIG, dtype=torch.float32, device=torch.device("cpu"), slots=2))
 
 
 def write(cache: KVCache, rows: Tensor, *, plane: Plane = Plane.TEXT) -> None:

@@ -10,17 +10,16 @@ from weakref import WeakSet
 
 import numpy as np
 import pytest
-import torch
 
 from mogao.config import EngineConfig
 from mogao.errors import BusyError, CancelledError, RequestError
 from mogao.packing.layout import TokenKind
 from mogao.pipeline import Mogao
 from mogao.sampling import runner
-from mogao.sampling.cache import Slab
 from mogao.sampling.engine import Engine
 from mogao.sampling.events import Event, Finished, ImageFinished, TextDelta
 from mogao.sampling.session import Session
+from mogao.sampling.slabs import Slab, SlabPool
 from mogao.sequence import Pixels
 from tests.tiny import picture, tiny_generation
 
@@ -184,8 +183,8 @@ def test_nothing_of_an_ended_job_stays_in_memory(engine: Engine, monkeypatch) ->
     slabs: WeakSet[Slab] = WeakSet()
     real = Slab.__init__
 
-    def counted(slab: Slab, rows: torch.Tensor) -> None:
-        real(slab, rows)
+    def counted(slab: Slab, pool: SlabPool, num_rows: int) -> None:
+        real(slab, pool, num_rows)
         slabs.add(slab)
 
     monkeypatch.setattr(Slab, "__init__", counted)

@@ -20,8 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from mogao.config import KEEP_ALL, GenerationConfig
 from mogao.pipeline import Mogao
-from mogao.sampling.cache import Slab
 from mogao.sampling.session import Session
+from mogao.sampling.slabs import Slab, SlabPool
 from mogao.sequence import ImageSegment
 from tests.tiny import picture, tiny_model
 
@@ -143,8 +143,8 @@ def test_sessions_never_meet_and_never_leak(monkeypatch) -> None:
     slabs: WeakSet[Slab] = WeakSet()
     real, made = Slab.__init__, []
 
-    def counted(slab: Slab, rows: Any) -> None:
-        real(slab, rows)
+    def counted(slab: Slab, pool: SlabPool, num_rows: int) -> None:
+        real(slab, pool, num_rows)
         slabs.add(slab)
         made.append(1)
 

@@ -1,0 +1,108 @@
+"""Text tokens of many contexts as one batch: what the decode step of an engine is.
+
+In: groups of one text token each, whose keys lie on one page. Out: one group that attends for all
+of them, or, where the model is compiled, their whole step as one function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor
+
+from mogao.model.transformer import MogaoTransformer
+from mogao.sampling.cache import Plane
+from mogao.sampling.groups import CommitGroup, Group, PerHead, attend_items
+from mogao.sampling.slabs import Page, Slab
+
+
+class TokenBatch:
+    """One more text token of each of several contexts on one page.
+
+    It covers a range of the page's places. A place between that takes no part sees everything, and
+    nobody asks what came of it.
+
+    Attributes:
+        members: The groups.
+        runs: Theirs, in order.
+    """
+
+    def __init__(self, members: Sequence[CommitGroup], page: Page, slots: Sequence[int]) -> None:
+        """Join groups.
+
+        Args:
+            members: Of one text token each.
+            page: Holds all that they see.
+            slots: The place of each on the page.
+        """
+        self.members = list(members)
+        self.runs = tuple(group.runs[0] for group in members)
+        device = page.rows.device
+        first, stop = min(slots), max(slots) + 1
+        lengths = [group.cache.lengths[Plane.TEXT] for group in members]
+        self._longest, self._places = max(lengths), stop - first
+        self._rows = page.rows[:, :, first:stop]
+        self._slots = torch.tensor(slots, device=device) - first
+        self._lengths = torch.tensor(lengths, device=device)
+        self._own_bias = self._bias(self._lengths + 1)
+
+    def attend(self, q: PerHead, k: PerHead, v: PerHead, *, layer: int) -> PerHead:
+        """Write keys and values of the tokens, return their attended values; see `Group`."""
+        keys, values = self._rows[:, layer]
+        keys[self._slots, :, self._lengths] = k
+        values[self._slots, :, self._lengths] = v
+        seen = self._rows[:, layer, :, :, : self._longest + 1]
+        attended = attend_items(self._spread(q)[:, None], seen, self._own_bias)
+        return attended[:, 0].index_select(0, self._slots)
+
+    def step(self, transformer: MogaoTransformer) -> Float32[Tensor, "members vocab"]:
+        """Run the whole step as one function; write keys and values, return the logits."""
+        logits, new = transformer.text_step(
+            self._spread(torch.cat([run.content for run in self.runs])),
+            self._spread(torch.cat([run.positions for run in self.runs])),
+            past=self._rows[..., : self._longest, :],
+            bias=self._bias(self._lengths),
+        )
+        self._rows[:, :, self._slots, :, self._lengths] = new[:, :, self._slots].movedim(2, 0)
+        return logits.index_select(0, self._slots)
+
+    def _bias(self, lengths: Int64[Tensor, " members"]) -> Float[Tensor, "places 1 rows"] | None:
+        """Hide what lies behind each member's rows."""
+        if self._places == 1:
+            return None
+        longest = int(lengths.max())
+        seen = lengths.new_full((self._places,), longest).index_copy(0, self._slots, lengths)
+        hidden = torch.arange(longest, device=lengths.device) >= seen[:, None, None]
+        return self._rows.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)
+
+    def _spread(self, x: Tensor) -> Tensor:
+        """Lay one row of each member at its place, zeros between."""
+        if self._places == 1:
+            return x
+        return x.new_zeros(self._places, *x.shape[1:]).index_copy(0, self._slots, x)
+
+
+def batch_tokens(groups: Sequence[Group], *, least: int) -> tuple[list[TokenBatch], list[Group]]:
+    """Join the groups that read one text token each, page by page.
+
+    Args:
+        groups: Of one step.
+        least: Fewer members make no batch.
+
+    Returns:
+        The batches, and the groups that belong to none.
+    """
+    by_page: dict[int, list[tuple[CommitGroup, Slab]]] = {}
+    for group in groups:
+        slab = group.only_slab if isinstance(group, CommitGroup) else None
+        if isinstance(group, CommitGroup) and slab is not None:
+            by_page.setdefault(id(slab.page), []).append((group, slab))
+    batches = [
+        TokenBatch([g for g, _ in found], found[0][1].page, [slab.slot for _, slab in found])
+        for found in by_page.values()
+        if len(found) >= least
+    ]
+    joined = {id(group) for batch in batches for group in batch.members}
+    return batches, [group for group in groups if id(group) not in joined]

@@ -1,0 +1,137 @@
+"""Memory for keys and values: slabs, and the pages on which slabs of one size lie side by side.
+
+In: a shape, a number of rows. Out: slabs. What lies on one page can be attended to as one batch,
+without a copy; a page lives as long as a slab on it.
+"""
+
+from __future__ import annotations
+
+import threading
+from weakref import WeakSet
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mogao.config import TransformerConfig
+
+BLOCK_TOKENS = 256
+
+
+class Page:
+    """Equal slabs in one piece of memory.
+
+    Rows that were never written are zero: what a mask hides must still be finite.
+
+    Attributes:
+        rows: Keys and values [2, layers, slots, kv_heads, capacity, head_dim].
+        free: Slots that no slab holds.
+    """
+
+    __slots__ = ("__weakref__", "free", "rows")
+
+    def __init__(self, rows: Float[Tensor, "2 layers slots kv_heads rows head_dim"]) -> None:
+        self.rows = rows
+        self.free = list(reversed(range(rows.shape[2])))
+
+    @property
+    def capacity(self) -> int:
+        """Rows of each slab."""
+        return int(self.rows.shape[4])
+
+
+class Slab:
+    """Rows of one plane in one piece of memory; one cache writes it, its forks read it.
+
+    Attributes:
+        page: Where it lies.
+        slot: Its place there.
+        rows: Keys and values [2, layers, kv_heads, capacity, head_dim], a view of the page.
+        shared: Rows at the front that a fork may read: they never change again.
+    """
+
+    __slots__ = ("__weakref__", "_pool", "page", "rows", "shared", "slot")
+
+    def __init__(self, pool: SlabPool, num_rows: int) -> None:
+        self._pool = pool
+        self.shared = 0
+        self._settle(*pool.take(num_rows))
+
+    def __del__(self) -> None:
+        """Give the place back."""
+        if hasattr(self, "slot"):
+            self._pool.give_back(self.page, self.slot)
+
+    @property
+    def bytes(self) -> int:
+        """Memory held, free room included."""
+        return self.rows.numel() * self.page.rows.element_size()
+
+    def grow(self, needed: int, *, used: int) -> None:
+        """Make room for `needed` rows; the first `used` keep what they hold."""
+        if needed <= self.page.capacity:
+            return
+        page, slot = self._pool.take(needed)
+        page.rows[:, :, slot, :, :used] = self.rows[:, :, :, :used]
+        old = (self.page, self.slot)
+        self._settle(page, slot)
+        self._pool.give_back(*old)
+
+    def _settle(self, page: Page, slot: int) -> None:
+        self.page, self.slot, self.rows = page, slot, page.rows[:, :, slot]
+
+
+class SlabPool:
+    """Hands out places for slabs; sessions that share one can be decoded as one batch.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        slots: int = 1,
+    ) -> None:
+        """Make an empty pool.
+
+        Args:
+            config: Layers and heads of the model.
+            dtype: Type of keys and values.
+            device: Where they are kept.
+            slots: Slabs on a page; memory is taken page by page.
+        """
+        self._slots = slots
+        self._shape = (config.num_layers, config.num_kv_heads, config.head_dim)
+        self._lock = threading.RLock()  # a slab may end while a place is taken in the same thread
+        self._pages: WeakSet[Page] = WeakSet()
+        self.empty = torch.empty(0, dtype=dtype, device=device)
+
+    def no_rows(self) -> Float[Tensor, "2 layers kv_heads 0 head_dim"]:
+        """Return keys and values of nothing."""
+        layers, heads, head_dim = self._shape
+        return self.empty.new_empty((2, layers, heads, 0, head_dim))
+
+    def take(self, num_rows: int) -> tuple[Page, int]:
+        """Return a free place for at least `num_rows` rows."""
+        capacity = BLOCK_TOKENS
+        while capacity < num_rows:
+            capacity *= 2
+        with self._lock:
+            for page in self._pages:
+                if page.free and page.capacity == capacity:
+                    slot = page.free.pop()
+                    page.rows[:, :, slot] = 0.0
+                    return page, slot
+            layers, heads, head_dim = self._shape
+            size = (2, layers, self._slots, heads, capacity, head_dim)
+            page = Page(self.empty.new_zeros(size))
+            self._pages.add(page)
+            return page, page.free.pop()
+
+    def give_back(self, page: Page, slot: int) -> None:
+        """Take back the place of a slab."""
+        with self._lock:
+            page.free.append(slot)
