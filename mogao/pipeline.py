@@ -133,7 +133,9 @@ class Mogao:
         parts = Parts(config, transformer, autoencoder, vision, tokenizer)
         _place(parts, compute_dtype, device)
         generation = load_generation(folder)
-        make_ready(transformer, runtime or generation.runtime)
+        if runtime is not None:
+            generation = generation.model_copy(update={"runtime": runtime})
+        make_ready(transformer, generation.runtime)
         return cls(parts, generation, folder=folder)
 
     @classmethod
@@ -165,7 +167,9 @@ class Mogao:
         vision = VisionEncoder(config.vision, seed=seed)
         parts = Parts(config, transformer, autoencoder, vision, tokenizer)
         _place(parts, compute_dtype, device)
-        return cls(parts, generation or GenerationConfig())
+        generation = generation or GenerationConfig()
+        make_ready(transformer, generation.runtime)
+        return cls(parts, generation)
 
     def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype = torch.bfloat16) -> None:
         """Write the model folder; it appears complete or not at all.
@@ -213,9 +217,17 @@ class Mogao:
             "parameters": self._parameters(),
             "bytes": sum(file.stat().st_size for file in files),
             "sha256": None if self.folder is None else sha256(weight_files(self.folder)),
+            "cache_bytes": self._cache_bytes(),
             "config": self.config.model_dump(mode="json"),
             "generation": self.generation.model_dump(mode="json"),
         }
+
+    def _cache_bytes(self) -> dict[str, int]:
+        """Keys and values of one token, and of both copies of a picture of the default size."""
+        config, image = self.config.transformer, self.generation.image
+        token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * self.dtype.itemsize
+        tokens = image.height * image.width // self.config.token_pixels**2
+        return {"token": token, "picture": 2 * tokens * token}
 
     def _write(self, folder: Path, dtype: torch.dtype) -> None:
         weights = self.parts.transformer.state_dict()

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from mogao.bench import sampling
+from mogao.sampling.session import Session
 from tests.tiny import tiny_model
 
 
@@ -16,7 +17,7 @@ def _short(monkeypatch) -> None:
     monkeypatch.setattr(sampling, "NEW_TOKENS", 3)
 
 
-def test_decode_counts_tokens_behind_each_context() -> None:
+def test_decode_measures_each_context() -> None:
     facts = sampling.decode(dtype="float32", compiled=False, contexts=(8, 300))
     assert [row["context"] for row in facts["rows"]] == [8, 300]
     assert all(row["tokens_per_second"] > 0 for row in facts["rows"])
@@ -28,8 +29,23 @@ def test_denoise_measures_each_number_of_branches() -> None:
     json.dumps(facts)
 
 
-def test_interleave_draws_two_pictures() -> None:
-    assert sampling.interleave(dtype="float32", compiled=False)["seconds"] > 0
+@pytest.mark.parametrize("num_documents", [1, 2])
+def test_interleave_draws_two_pictures_a_document(monkeypatch, num_documents: int) -> None:
+    drawn = []
+    real = Session.generate_image
+
+    def counted(session: Session) -> object:
+        drawn.append(session)
+        return real(session)
+
+    monkeypatch.setattr(Session, "generate_image", counted)
+    facts = sampling.interleave(dtype="float32", compiled=False, num_documents=num_documents)
+    assert facts["seconds"] > 0
+    assert len(drawn) == 2 * 2 * num_documents  # once to warm up
+
+
+def test_picture_is_of_256_tokens() -> None:
+    assert sampling.picture(dtype="float32", compiled=False)["seconds"] > 0
 
 
 def test_batch_compares_what_it_measures() -> None:

@@ -23,6 +23,7 @@ PICTURE_TOKENS = 256
 PICTURE_SIDE = 16
 TEXT_TOKENS = 32
 EVALUATIONS = 20
+PROMPT_TOKENS = 24
 
 
 def llama_decode(*, dtype: torch.dtype, contexts: Sequence[int]) -> dict[str, Any]:
@@ -101,11 +102,54 @@ def omnigen_step(*, dtype: torch.dtype, branches: int, history: int) -> dict[str
     return {"branches": branches, "seconds_per_step": seconds, "version": version("diffusers")}
 
 
-def transfusion_document(*, dtype: torch.dtype) -> dict[str, Any]:
-    """Measure `transfusion-pytorch` `sample_one` on the document of `bench interleave`.
+def janus_picture(*, dtype: torch.dtype) -> dict[str, Any]:
+    """Measure `transformers` Janus `generate` of one picture: 256 tokens, one after another.
 
-    Random weights do not open pictures at the right place, so the choice of tokens is scripted; the
-    network's work is untouched. Under bfloat16 the peer runs in autocast.
+    Under its guidance, so two contexts; turning tokens into pixels is not included.
+    """
+    from transformers import JanusConfig, JanusForConditionalGeneration
+
+    config = JanusConfig(
+        text_config={
+            "model_type": "llama",
+            "vocab_size": SMALL.vocab_size,
+            "hidden_size": SMALL.hidden,
+            "intermediate_size": SMALL.ffn_hidden,
+            "num_hidden_layers": SMALL.num_layers,
+            "num_attention_heads": SMALL.num_heads,
+            "num_key_value_heads": SMALL.num_kv_heads,
+            "pad_token_id": 0,
+        },
+        vision_config={
+            "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1, "image_size": 256,
+            "patch_size": 16, "projection_dim": SMALL.hidden, "num_image_tokens": PICTURE_TOKENS,
+        },
+        vq_config={
+            "num_embeddings": 1000, "embed_dim": 8, "base_channels": 32,
+            "num_patches": PICTURE_SIDE, "channel_multiplier": [1], "num_res_blocks": 1,
+            "projection_dim": SMALL.hidden, "image_token_embed_dim": SMALL.hidden,
+            "num_hidden_layers": 1,
+        },
+    )  # fmt: skip
+    model = JanusForConditionalGeneration(config).to(dtype).eval()
+    model.generation_config.update(bos_token_id=1, pad_token_id=0, guidance_scale=5.0)
+    model.generation_config.generation_kwargs = {"boi_token_id": 2}
+    prompt = torch.randint(8, SMALL.vocab_size, (1, PROMPT_TOKENS))
+
+    def run() -> None:
+        model.generate(
+            prompt, attention_mask=torch.ones_like(prompt), generation_mode="image", do_sample=False
+        )
+
+    return {"seconds": median_seconds(run, repeats=3), "version": version("transformers")}
+
+
+def transfusion_documents(*, dtype: torch.dtype, num_documents: int) -> dict[str, Any]:
+    """Measure `transfusion-pytorch` on the document of `bench interleave`.
+
+    One document by `sample_one`, several at once by `sample_many`. Random weights do not open
+    pictures at the right place, so the choice of tokens is scripted; the network's work is
+    untouched. Under bfloat16 the peer runs in autocast.
 
     Raises:
         ConfigError: The package is not installed.
@@ -128,20 +172,23 @@ def transfusion_document(*, dtype: torch.dtype) -> dict[str, Any]:
             "heads": SMALL.num_heads,
         },
     ).eval()
-    script = _Script(TEXT_TOKENS, open_id=model.som_ids[0], end_id=model.eos_id)
+    script = _Script(num_documents, TEXT_TOKENS, open_id=model.som_ids[0], end_id=model.eos_id)
+    settings: dict[str, Any] = {
+        "fixed_modality_shape": (PICTURE_SIDE, PICTURE_SIDE),
+        "modality_steps": EVALUATIONS // 2 + 1,
+        "max_length": 4 * (TEXT_TOKENS + PICTURE_TOKENS),
+    }
 
     def run() -> None:
         script.restart()
         with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
-            sample = model.sample_one(
-                cache_kv=True,
-                fixed_modality_shape=(PICTURE_SIDE, PICTURE_SIDE),
-                modality_steps=EVALUATIONS // 2 + 1,
-                max_length=4 * (TEXT_TOKENS + PICTURE_TOKENS),
-            )
-        pictures = sum(isinstance(part, tuple) for part in sample)
-        if pictures != 2:
-            raise RuntimeError(f"the script drew {pictures} pictures instead of two")
+            if num_documents == 1:
+                samples = [model.sample_one(cache_kv=True, **settings)]
+            else:
+                samples = model.sample_many([None] * num_documents, **settings)
+        pictures = [sum(isinstance(part, tuple) for part in sample) for sample in samples]
+        if pictures != [2] * num_documents:
+            raise RuntimeError(f"the script drew {pictures} pictures instead of two each")
 
     before = transfusion.sample_text_token
     transfusion.sample_text_token = script
@@ -153,21 +200,25 @@ def transfusion_document(*, dtype: torch.dtype) -> dict[str, Any]:
 
 
 class _Script:
-    """Text of an exact length, a picture, text, a picture, the end."""
+    """Text of an exact length, a picture, text, a picture, the end: of documents in step."""
 
-    def __init__(self, length: int, *, open_id: int, end_id: int) -> None:
-        self.length, self.open_id, self.end_id = length, open_id, end_id
-        self.count = 0
+    def __init__(self, number: int, length: int, *, open_id: int, end_id: int) -> None:
+        self.number, self.length = number, length
+        self.open_id, self.end_id = open_id, end_id
+        self.restart()
 
     def restart(self) -> None:
-        """Begin a new document."""
-        self.count = 0
+        """Begin new documents."""
+        self.calls = self.count = 0
 
     def __call__(self, logits: Tensor, *_: Any) -> Tensor:
-        self.count += 1
-        nn.functional.softmax(logits, dim=-1).argmax()  # what choosing costs
+        # The peer asks for the first token of each document alone, later for all at once.
+        self.calls += 1
+        is_alone = logits.ndim == 1
+        self.count += not is_alone or self.calls % self.number == 1 or self.number == 1
+        nn.functional.softmax(logits, dim=-1).argmax(dim=-1)  # what choosing costs
         period = self.length + 1
         token = 5 if self.count % period else self.open_id
         if self.count > 2 * period:
             token = self.end_id
-        return torch.tensor([token])
+        return torch.full((*logits.shape[:-1], 1), token)

@@ -138,19 +138,46 @@ def denoise(
     return {"rows": rows}
 
 
-def interleave(*, dtype: str, compiled: bool) -> dict[str, Any]:
-    """Measure a document: 32 tokens of text, a picture of 256 tokens, and both once more."""
+def interleave(*, dtype: str, compiled: bool, num_documents: int = 1) -> dict[str, Any]:
+    """Measure a document: 32 tokens of text, a picture of 256 tokens, and both once more.
+
+    Args:
+        dtype: Compute type.
+        compiled: Whether layers are compiled.
+        num_documents: Several run together in an engine.
+    """
     model = small_model(dtype=dtype, compiled=compiled)
     grammar = OnlyText(model)
     image = ImageSamplingConfig(num_steps=20, guidance="text_only", height=256, width=256)
     model.generation = model.generation.model_copy(update={"image": image})
 
-    def run() -> None:
-        session = model.session()
+    def document(session: Session) -> None:
         session.extend("x")
         for _ in range(2):
             session.generate_text(max_tokens=32, grammar=grammar)
             session.generate_image()
+
+    def run() -> None:
+        if num_documents == 1:
+            document(model.session())
+            return
+        with Engine(model.parts, generation=model.generation) as engine:
+            list(engine.map([document] * num_documents, seeds=range(num_documents)))
+
+    run()
+    return {"seconds": statistics.median(seconds_of(run) for _ in range(REPEATS))}
+
+
+def picture(*, dtype: str, compiled: bool) -> dict[str, Any]:
+    """Measure one picture of 256 tokens behind 24 of text: 20 evaluations of two branches."""
+    model = small_model(dtype=dtype, compiled=compiled)
+    image = ImageSamplingConfig(num_steps=20, guidance="text_only", height=256, width=256)
+    model.generation = model.generation.model_copy(update={"image": image})
+
+    def run() -> None:
+        session = model.session()
+        session.extend("x" * 24)
+        session.generate_image()
 
     run()
     return {"seconds": statistics.median(seconds_of(run) for _ in range(REPEATS))}

@@ -47,9 +47,12 @@ def decode(*, peers: bool, compiled: bool, dtype: str, as_json: bool) -> None:
 
 
 def denoise(*, peers: bool, compiled: bool, model: str, dtype: str, as_json: bool) -> None:
-    """One denoise step under one to three branches, beside the `diffusers` OmniGen transformer."""
+    """One denoise step under one to three branches, beside the `diffusers` OmniGen transformer.
+
+    With peers also a whole small picture, beside `transformers` Janus.
+    """
     from mogao.bench import sampling
-    from mogao.bench.peers import PICTURE_TOKENS, omnigen_step
+    from mogao.bench.peers import PICTURE_TOKENS, janus_picture, omnigen_step
     from mogao.pipeline import Mogao
 
     runtime = sampling.runtime(compiled=compiled)
@@ -65,19 +68,27 @@ def denoise(*, peers: bool, compiled: bool, model: str, dtype: str, as_json: boo
         )
         rows = [omnigen_step(dtype=_torch_dtype(dtype), branches=n, history=PICTURE_TOKENS)
                 for n in (1, 2)]  # fmt: skip
-        facts["peers"] = {"omnigen": {"rows": rows}}
+        facts["picture"] = sampling.picture(dtype=dtype, compiled=compiled)
+        facts["peers"] = {
+            "omnigen": {"rows": rows},
+            "janus": janus_picture(dtype=_torch_dtype(dtype)),
+        }
     _show(facts, dtype=dtype, compiled=compiled, as_json=as_json)
 
 
 def interleave(*, peers: bool, compiled: bool, dtype: str, as_json: bool) -> None:
     """A document of two texts and two pictures, beside `transfusion-pytorch`."""
     from mogao.bench import sampling
-    from mogao.bench.peers import transfusion_document
+    from mogao.bench.peers import transfusion_documents
 
     facts = sampling.interleave(dtype=dtype, compiled=compiled)
     if peers:
-        document = transfusion_document(dtype=_torch_dtype(dtype))
-        facts["peers"] = {"transfusion-pytorch": document}
+        one, eight = (
+            transfusion_documents(dtype=_torch_dtype(dtype), num_documents=count)
+            for count in (1, 8)
+        )
+        facts["eight"] = sampling.interleave(dtype=dtype, compiled=compiled, num_documents=8)
+        facts["peers"] = {"transfusion-pytorch": one | {"eight_seconds": eight["seconds"]}}
     _show(facts, dtype=dtype, compiled=compiled, as_json=as_json)
 
 

@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from mogao.commands.output import finish
+from mogao.config import RuntimeConfig
 from mogao.pipeline import Mogao
 from mogao.provenance import provenance
 
 
 def run(name: str, *, as_json: bool) -> None:
     """Load a model, which checks every file, and describe it."""
-    facts = Mogao.from_pretrained(name, dtype="float32").info()
+    facts = Mogao.from_pretrained(name, runtime=RuntimeConfig()).info()
     if not as_json:
         console = Console(highlight=False, soft_wrap=True)
         console.print(_table(name, facts))
@@ -35,4 +36,7 @@ def _table(name: str, facts: dict[str, Any]) -> Table:
         table.add_row(part, f"{count:,}")
     table.add_section()
     table.add_row("all", f"{sum(parts.values()):,}")
+    table.add_section()
+    for what, count in facts["cache_bytes"].items():
+        table.add_row(f"cache of one {what}, bytes", f"{count:,}")
     return table

@@ -148,7 +148,7 @@ class EngineConfig(Config):
 class RuntimeConfig(Config):
     """How a model is made ready for sampling; decided once, when it is loaded."""
 
-    compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
+    compile: Literal["off", "default", "max-autotune-no-cudagraphs"] = "off"
     """Mode of `torch.compile` for what surrounds the attention of each layer; needs a compiler.
     The first steps then take seconds (kept between runs), all others less time."""
     weights: Literal["float", "int8"] = "float"

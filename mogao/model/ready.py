@@ -9,13 +9,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from torch import nn
+from torch import _dynamo, nn
 
 from mogao.config import RuntimeConfig
 from mogao.errors import ConfigError
 from mogao.model.block import Linear
 from mogao.model.hardware import compiler_available
 from mogao.model.transformer import MogaoTransformer
+
+RECOMPILE_LIMIT = 64
 
 
 def make_ready(transformer: MogaoTransformer, config: RuntimeConfig) -> None:
@@ -33,6 +35,9 @@ def make_ready(transformer: MogaoTransformer, config: RuntimeConfig) -> None:
     if config.weights == "int8":
         use_int8(transformer)
     if config.compile != "off":
+        # Counted per function, not per model; one model needs about six variants of a function.
+        limits = _dynamo.config
+        limits.recompile_limit = max(limits.recompile_limit, RECOMPILE_LIMIT)
         transformer.compile_for_sampling(mode=config.compile)
 
 

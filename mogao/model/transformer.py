@@ -42,7 +42,8 @@ class TokenInputs:
         gather: For each packed token its row in the concatenation of those four.
         num_text_branch: Packed tokens of the text branch; they come first.
         positions: (time, row, column) of each packed token.
-        times: Flow times of the modulation rows behind `UNTIMED`; the first is 0, for CLEAN.
+        times: Flow times of the modulation rows behind `UNTIMED`; the first is 0, for CLEAN. Empty
+            where nothing is timed.
         time_rows: For each branch the modulation row of each group of equally many consecutive
             tokens; None where no token of the branch is timed.
         noisy_rows: The same for the NOISY tokens alone, for the velocity head.

@@ -7,6 +7,7 @@ of them, or, where the model is compiled, their whole step as one function.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Float32, Int64
@@ -46,7 +47,6 @@ class TokenBatch:
         self._rows = page.rows[:, :, first:stop]
         self._slots = torch.tensor(slots, device=device) - first
         self._lengths = torch.tensor(lengths, device=device)
-        self._own_bias = self._bias(self._lengths + 1)
 
     def attend(self, q: PerHead, k: PerHead, v: PerHead, *, layer: int) -> PerHead:
         """Write keys and values of the tokens, return their attended values; see `Group`."""
@@ -54,7 +54,7 @@ class TokenBatch:
         keys[self._slots, :, self._lengths] = k
         values[self._slots, :, self._lengths] = v
         seen = self._rows[:, layer, :, :, : self._longest + 1]
-        attended = attend_items(self._spread(q)[:, None], seen, self._own_bias)
+        attended = attend_items(self._spread(q)[:, None], seen, self._bias_with_own)
         return attended[:, 0].index_select(0, self._slots)
 
     def step(self, transformer: MogaoTransformer) -> Float32[Tensor, "members vocab"]:
@@ -63,16 +63,22 @@ class TokenBatch:
             self._spread(torch.cat([run.content for run in self.runs])),
             self._spread(torch.cat([run.positions for run in self.runs])),
             past=self._rows[..., : self._longest, :],
-            bias=self._bias(self._lengths),
+            bias=self._bias(self._lengths, longest=self._longest),
         )
         self._rows[:, :, self._slots, :, self._lengths] = new[:, :, self._slots].movedim(2, 0)
         return logits.index_select(0, self._slots)
 
-    def _bias(self, lengths: Int64[Tensor, " members"]) -> Float[Tensor, "places 1 rows"] | None:
+    @cached_property
+    def _bias_with_own(self) -> Float[Tensor, "places 1 rows"] | None:
+        """The same for all layers."""
+        return self._bias(self._lengths + 1, longest=self._longest + 1)
+
+    def _bias(
+        self, lengths: Int64[Tensor, " members"], *, longest: int
+    ) -> Float[Tensor, "places 1 rows"] | None:
         """Hide what lies behind each member's rows."""
         if self._places == 1:
             return None
-        longest = int(lengths.max())
         seen = lengths.new_full((self._places,), longest).index_copy(0, self._slots, lengths)
         hidden = torch.arange(longest, device=lengths.device) >= seen[:, None, None]
         return self._rows.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)

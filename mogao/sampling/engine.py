@@ -81,7 +81,7 @@ class EngineMetrics:
 
     Attributes:
         jobs: Jobs that have ended.
-        steps: Forward passes.
+        steps: Rounds of the worker that ran the transformer, mostly one forward pass each.
         joined: Steps of sessions in them; `joined / steps` is the mean batch.
         tokens: Tokens in them.
         seconds: Time spent in them and in calls.
@@ -122,7 +122,9 @@ class Engine:
         """
         self._parts, self._generation = parts, generation
         self._config = config or EngineConfig()
-        self._pool = slab_pool(parts.transformer, slots=min(PAGE_SLOTS, self._config.max_active))
+        self._pool = slab_pool(
+            parts.transformer, num_slots=min(PAGE_SLOTS, self._config.max_active)
+        )
         self._changed = threading.Condition()
         self._waiting: deque[Ticket[Any]] = deque()
         self._asked: list[Ask] = []
@@ -358,12 +360,13 @@ class Engine:
         try:
             for ask, result in zip(asks, self._do([ask.work for ask in asks]), strict=True):
                 ask.result = result
+            return
         except Exception as error:  # noqa: BLE001 - the worker serves the others
             if len(asks) == 1:
                 asks[0].error = error
-                return
-            for ask in asks:
-                self._settle([ask])
+        # Outside of the handler: no job's error may hold on to what all of them had in hand.
+        for ask in asks if len(asks) > 1 else ():
+            self._settle([ask])
 
     def _do(self, works: Sequence[Step | Callable[[], Any]]) -> list[Any]:
         if callable(works[0]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mogao.sampling.image import RandomStep
 from mogao.sequence import ImageSegment, Pixels
 
 Reason = Literal["end", "stop", "max_tokens", "max_images", "max_context", "max_seconds"]
@@ -50,12 +51,15 @@ class ImageStep:
         step: The interval, from 0.
         num_steps: Intervals of the schedule.
         preview: What the picture will roughly be, where previews are on and it is their turn.
+        draw: How the stochastic sampler came to these latents: mean, deviation, log-probability.
+            Its tensors are of inference mode: clone them before a gradient is to flow.
     """
 
     index: int
     step: int
     num_steps: int
     preview: Pixels | None = field(default=None, compare=False)
+    draw: RandomStep | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

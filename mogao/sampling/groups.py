@@ -98,12 +98,12 @@ class CommitGroup:
 
     @property
     def only_slab(self) -> Slab | None:
-        """What one text token sees, where that is a single slab from its first row on."""
+        """What one text token sees besides itself, where a single slab holds it from its start."""
         run, ranges = self.runs[0], self.ranges[0]
         if run.kind is not TokenKind.TEXT or run.length > 1 or len(ranges) > 1:
             return None
         (plane, start, _), parts = ranges[0], self.cache.parts[Plane.TEXT]
-        is_whole = plane is Plane.TEXT and start == 0 and len(parts) == 1
+        is_whole = plane is Plane.TEXT and start == 0 and len(parts) == 1 and self.cache.lengths[0]
         return parts[0].slab if is_whole else None
 
     def commit(self) -> None:

@@ -145,18 +145,33 @@ def log_density(latents: Latents, mean: Latents, *, std: float) -> float:
 SAMPLERS: dict[str, Sampler] = {"euler": euler, "midpoint": midpoint, "heun": heun, "dpm": dpm}
 
 
-def sampler_of(config: ImageSamplingConfig, *, generator: torch.Generator) -> Sampler:
-    """Return the sampler that a config asks for; the stochastic one draws from `generator`."""
-    if config.sampler != "sde":
-        return SAMPLERS[config.sampler]
+def run_sampler(
+    velocity: Velocity,
+    noise: Latents,
+    schedule: Sequence[float],
+    *,
+    config: ImageSamplingConfig,
+    generator: torch.Generator,
+) -> Iterator[tuple[Latents, RandomStep | None]]:
+    """Yield what the sampler of a config reaches behind each interval.
 
-    def sde(velocity: Velocity, noise: Latents, schedule: Sequence[float]) -> Iterator[Latents]:
-        steps = random_steps(
-            velocity, noise, schedule, scale=config.noise_scale, generator=generator
-        )
-        return (step.latents for step in steps)
+    Args:
+        velocity: The field.
+        noise: Where it begins.
+        schedule: Falling times.
+        config: Names the sampler.
+        generator: Source of the draws of the stochastic one.
 
-    return sde
+    Yields:
+        The latents, and how they were drawn where the sampler is stochastic.
+    """
+    if config.sampler == "sde":
+        scale = config.noise_scale
+        for step in random_steps(velocity, noise, schedule, scale=scale, generator=generator):
+            yield step.latents, step
+        return
+    for latents in SAMPLERS[config.sampler](velocity, noise, schedule):
+        yield latents, None
 
 
 def schedule_of(config: ImageSamplingConfig) -> list[float]:

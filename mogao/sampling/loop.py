@@ -22,7 +22,7 @@ from mogao.sampling.events import (
     ImageStep,
 )
 from mogao.sampling.guidance import GuidedVelocity
-from mogao.sampling.image import Latents, Reuse, Velocity, sampler_of, schedule_of
+from mogao.sampling.image import Latents, RandomStep, Reuse, Velocity, run_sampler, schedule_of
 from mogao.sampling.inputs import Size
 from mogao.sampling.plan import Plan, Stop
 from mogao.sampling.state import DocumentState
@@ -145,11 +145,11 @@ class InterleavedLoop:
         velocity, guidance = state.guided_velocity(config, grid, drawn=drawn)
         times = schedule_of(config)
         latents, count = torch.empty(0), len(times) - 1
-        for step, state_behind in enumerate(self._denoise(velocity, times, grid)):
-            latents = state_behind
+        for step, (reached, draw) in enumerate(self._denoise(velocity, times, grid)):
+            latents = reached
             if plan.is_late and step + 1 < count:
                 return False
-            yield ImageStep(number, step, count, self._preview(velocity, grid, step))
+            yield ImageStep(number, step, count, self._preview(velocity, grid, step), draw)
         image = ImageSegment(state.codes.picture(latents, grid))
         state.codes.keep(drawn, image, latents)
         transcript.finish_picture(image)
@@ -170,8 +170,8 @@ class InterleavedLoop:
 
     def _denoise(
         self, velocity: GuidedVelocity, times: list[float], grid: tuple[int, int]
-    ) -> Iterator[Latents]:
-        """Return the latents behind each interval, from noise of the document's generator."""
+    ) -> Iterator[tuple[Latents, RandomStep | None]]:
+        """Return what lies behind each interval, from noise of the document's generator."""
         config, state = self._plan.generation.image, self._state
         noise = torch.randn(
             (grid[0] * grid[1], state.parts.config.transformer.latent_dim),
@@ -181,7 +181,7 @@ class InterleavedLoop:
         field: Velocity = velocity
         if config.reuse_threshold:
             field = Reuse(velocity, threshold=config.reuse_threshold, last=times[-2])
-        return sampler_of(config, generator=state.generator)(field, noise, times)
+        return run_sampler(field, noise, times, config=config, generator=state.generator)
 
     def _preview(self, velocity: GuidedVelocity, grid: tuple[int, int], step: int) -> Pixels | None:
         """The picture as it would be if the flow went straight on, where one is asked for."""

@@ -86,11 +86,11 @@ class Runner:
         return work()
 
 
-def slab_pool(transformer: MogaoTransformer, *, slots: int = 1) -> SlabPool:
+def slab_pool(transformer: MogaoTransformer, *, num_slots: int = 1) -> SlabPool:
     """Return memory for caches of a transformer, so many of them on a page."""
     device = transformer.embedding.tokens.weight.device
     dtype = transformer.compute_dtype
-    return SlabPool(transformer.config, dtype=dtype, device=device, slots=slots)
+    return SlabPool(transformer.config, dtype=dtype, device=device, num_slots=num_slots)
 
 
 def run_together(transformer: MogaoTransformer, steps: Sequence[Step]) -> list[Read | Velocities]:

@@ -7,7 +7,6 @@ without a copy; a page lives as long as a slab on it.
 from __future__ import annotations
 
 import threading
-from weakref import WeakSet
 
 import torch
 from jaxtyping import Float
@@ -16,6 +15,8 @@ from torch import Tensor
 from mogao.config import TransformerConfig
 
 BLOCK_TOKENS = 256
+PAGE_ROWS = 8192
+"""Most rows of a page with several slabs: a long text does not take room for seven others."""
 
 
 class Page:
@@ -64,7 +65,7 @@ class Slab:
 
     @property
     def bytes(self) -> int:
-        """Memory held, free room included."""
+        """Memory of its place on the page, free room included."""
         return self.rows.numel() * self.page.rows.element_size()
 
     def grow(self, needed: int, *, used: int) -> None:
@@ -72,7 +73,11 @@ class Slab:
         if needed <= self.page.capacity:
             return
         page, slot = self._pool.take(needed)
-        page.rows[:, :, slot, :, :used] = self.rows[:, :, :, :used]
+        try:
+            page.rows[:, :, slot, :, :used] = self.rows[:, :, :, :used]
+        except BaseException:
+            self._pool.give_back(page, slot)
+            raise
         old = (self.page, self.slot)
         self._settle(page, slot)
         self._pool.give_back(*old)
@@ -93,7 +98,7 @@ class SlabPool:
         *,
         dtype: torch.dtype,
         device: torch.device,
-        slots: int = 1,
+        num_slots: int = 1,
     ) -> None:
         """Make an empty pool.
 
@@ -101,12 +106,12 @@ class SlabPool:
             config: Layers and heads of the model.
             dtype: Type of keys and values.
             device: Where they are kept.
-            slots: Slabs on a page; memory is taken page by page.
+            num_slots: Most slabs on a page; memory is taken page by page.
         """
-        self._slots = slots
+        self._num_slots = num_slots
         self._shape = (config.num_layers, config.num_kv_heads, config.head_dim)
         self._lock = threading.RLock()  # a slab may end while a place is taken in the same thread
-        self._pages: WeakSet[Page] = WeakSet()
+        self._pages: list[Page] = []
         self.empty = torch.empty(0, dtype=dtype, device=device)
 
     def no_rows(self) -> Float[Tensor, "2 layers kv_heads 0 head_dim"]:
@@ -126,12 +131,15 @@ class SlabPool:
                     page.rows[:, :, slot] = 0.0
                     return page, slot
             layers, heads, head_dim = self._shape
-            size = (2, layers, self._slots, heads, capacity, head_dim)
+            num_slots = max(1, min(self._num_slots, PAGE_ROWS // capacity))
+            size = (2, layers, num_slots, heads, capacity, head_dim)
             page = Page(self.empty.new_zeros(size))
-            self._pages.add(page)
+            self._pages.append(page)
             return page, page.free.pop()
 
     def give_back(self, page: Page, slot: int) -> None:
-        """Take back the place of a slab."""
+        """Take back the place of a slab; a page without slabs is forgotten."""
         with self._lock:
             page.free.append(slot)
+            if len(page.free) == page.rows.shape[2]:
+                self._pages.remove(page)

@@ -51,8 +51,8 @@ def orthogonalise(matrices: Float[Tensor, "stack rows cols"]) -> Float[Tensor, "
     a, b, c = NEWTON_SCHULZ
     tall = matrices.shape[-2] > matrices.shape[-1]
     wide = matrices.mT if tall else matrices
-    norm = wide.float().square().sum(dim=(-2, -1), keepdim=True).sqrt().clamp(min=1e-7)
-    x = (wide / norm).bfloat16()
+    norm = torch.linalg.vector_norm(wide, dim=(-2, -1), keepdim=True, dtype=torch.float32)
+    x = (wide / norm.clamp(min=1e-7)).bfloat16()
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = torch.bmm(x, x.mT)
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

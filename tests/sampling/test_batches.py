@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from mogao.config import KEEP_ALL
+from mogao.model import attention
+from mogao.model.attention import attend_past, find_in_past
 from mogao.packing.layout import TokenKind
 from mogao.packing.positions import text_positions
 from mogao.pipeline import Mogao
@@ -15,7 +17,7 @@ from mogao.sampling.context import Context
 from mogao.sampling.groups import CommitGroup, Run
 from mogao.sampling.runner import Runner, slab_pool
 from mogao.sampling.slabs import BLOCK_TOKENS
-from tests.tolerances import CACHED
+from tests.tolerances import CACHED, FLOAT32
 
 
 def group_of(context: Context, ids: list[int]) -> CommitGroup:
@@ -30,6 +32,8 @@ def group_of(context: Context, ids: list[int]) -> CommitGroup:
 def contexts_of(runner: Runner, lengths: list[int]) -> list[Context]:
     contexts = [Context(runner, drop=KEEP_ALL) for _ in lengths]
     for number, (context, length) in enumerate(zip(contexts, lengths, strict=True)):
+        if not length:
+            continue
         runner.commit([group_of(context, [10 + (7 * i + number) % 200 for i in range(length)])])
     return contexts
 
@@ -47,7 +51,7 @@ def test_a_batch_of_texts_equals_each_text_alone(model: Mogao, monkeypatch, is_c
     transformer = model.parts.transformer
     with torch.inference_mode():
         alone = contexts_of(Runner(transformer), lengths)
-        joined = contexts_of(Runner(transformer, pool=slab_pool(transformer, slots=5)), lengths)
+        joined = contexts_of(Runner(transformer, pool=slab_pool(transformer, num_slots=5)), lengths)
         joined.pop(1)  # its place stays free: a gap in the batch
         alone.pop(1)
         for contexts in (joined, alone):  # keys in two places: takes no part in the batch
@@ -78,16 +82,20 @@ def test_a_batch_of_texts_equals_each_text_alone(model: Mogao, monkeypatch, is_c
 def test_what_is_not_one_token_of_text_is_left_alone(model: Mogao) -> None:
     transformer = model.parts.transformer
     with torch.inference_mode():
-        one, two = contexts_of(Runner(transformer, pool=slab_pool(transformer, slots=2)), [4, 4])
+        one, two = contexts_of(
+            Runner(transformer, pool=slab_pool(transformer, num_slots=2)), [4, 4]
+        )
         assert sizes([group_of(one, [5]), group_of(two, [5, 6])]) == [1, 1]
         assert sizes([group_of(one, [5]), group_of(two, [5])]) == [2]
+        (empty,) = contexts_of(one.runner, [0])  # has no past
+        assert sizes([group_of(one, [5]), group_of(empty, [5])]) == [1, 1]
         apart = contexts_of(Runner(transformer), [4, 4])  # one slab on a page
         assert sizes([group_of(context, [5]) for context in apart]) == [1, 1]
 
 
 def test_a_place_is_free_again_and_empty_for_the_next(model: Mogao) -> None:
     transformer = model.parts.transformer
-    pool = slab_pool(transformer, slots=2)
+    pool = slab_pool(transformer, num_slots=2)
     with torch.inference_mode():
         first, second = contexts_of(Runner(transformer, pool=pool), [4, 4])
         page = second.cache.slabs[0].page
@@ -98,3 +106,29 @@ def test_a_place_is_free_again_and_empty_for_the_next(model: Mogao) -> None:
         (third,) = contexts_of(second.runner, [2])
         assert third.cache.slabs[0].page is page
         assert bool(page.rows.isfinite().all())
+
+
+def test_the_kernel_and_plain_products_find_the_same_in_the_past() -> None:
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(3, 4, 8, generator=generator)
+    k, v = torch.randn(2, 3, 2, 8, generator=generator)
+    past = torch.randn(2, 3, 2, 11, 8, generator=generator)
+    bias = torch.zeros(3, 1, 11)
+    bias[1, :, 4:] = -torch.inf
+    grouped = q.unflatten(1, (2, 2))
+    for got, expected in zip(
+        attention._find_flash(grouped, past, bias), find_in_past(grouped, past, bias), strict=True
+    ):
+        torch.testing.assert_close(got, expected, rtol=FLOAT32, atol=FLOAT32)
+    keys, values = (torch.cat((p, x[:, :, None]), dim=2) for p, x in zip(past, (k, v), strict=True))
+    whole = torch.nn.functional.scaled_dot_product_attention(
+        q[:, :, None], keys, values, enable_gqa=True,
+        attn_mask=torch.cat((bias, torch.zeros(3, 1, 1)), dim=2)[:, None],
+    )  # fmt: skip
+    got = attend_past(q, k, v, past=past, bias=bias)
+    torch.testing.assert_close(got, whole[:, :, 0], rtol=FLOAT32, atol=FLOAT32)
+
+
+def test_long_texts_do_not_take_room_for_others(model: Mogao) -> None:
+    pool = slab_pool(model.parts.transformer, num_slots=8)
+    assert [pool.take(rows)[0].rows.shape[2] for rows in (10, 2000, 5000, 9000)] == [8, 4, 1, 1]

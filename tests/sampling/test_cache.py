@@ -20,7 +20,7 @@ CONFIG = TransformerConfig(hidden=16, num_layers=2, num_heads=2, num_kv_heads=1,
 
 
 def new_cache() -> KVCache:
-    return KVCache(SlabPool(CONFIG, dtype=torch.float32, device=torch.device("cpu"), slots=2))
+    return KVCache(SlabPool(CONFIG, dtype=torch.float32, device=torch.device("cpu"), num_slots=2))
 
 
 def write(cache: KVCache, rows: Tensor, *, plane: Plane = Plane.TEXT) -> None:

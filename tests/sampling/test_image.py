@@ -13,11 +13,12 @@ from mogao.errors import ConfigError
 from mogao.flow import schedule
 from mogao.sampling.image import (
     SAMPLERS,
+    RandomStep,
     Reuse,
     euler,
     log_density,
     random_steps,
-    sampler_of,
+    run_sampler,
     schedule_of,
 )
 from tests.tolerances import FLOAT32
@@ -107,16 +108,17 @@ def test_log_probabilities_are_those_of_the_normal_distribution() -> None:
 
 def test_the_config_names_sampler_and_schedule() -> None:
     config = ImageSamplingConfig(sampler="sde", schedule=(1.0, 0.5, 0.0))
-    states = [
-        list(
-            sampler_of(config, generator=torch.Generator().manual_seed(seed))(
-                bent, NOISE, [1.0, 0.5, 0.0]
-            )
-        )
-        for seed in (0, 0, 1)
-    ]
-    assert torch.equal(states[0][-1], states[1][-1])
-    assert not torch.equal(states[0][-1], states[2][-1])
+
+    def last(seed: int, config: ImageSamplingConfig) -> tuple[Tensor, object]:
+        generator = torch.Generator().manual_seed(seed)
+        times = [1.0, 0.5, 0.0]
+        return list(run_sampler(bent, NOISE, times, config=config, generator=generator))[-1]
+
+    states = [last(seed, config) for seed in (0, 0, 1)]
+    assert torch.equal(states[0][0], states[1][0])
+    assert not torch.equal(states[0][0], states[2][0])
+    assert all(isinstance(draw, RandomStep) for _, draw in states)
+    assert last(0, ImageSamplingConfig())[1] is None
     assert schedule_of(config) == [1.0, 0.5, 0.0]
     assert schedule_of(ImageSamplingConfig(num_steps=2, shift=3.0)) == schedule(2, shift=3.0)
 

@@ -19,6 +19,7 @@ from mogao.config import (
 from mogao.errors import RequestError
 from mogao.pipeline import Mogao
 from mogao.sampling.events import Event, Finished, ImageFinished, ImageStarted, ImageStep, TextDelta
+from mogao.sampling.image import log_density
 from mogao.sequence import ImageSegment, InterleavedSequence, TextSegment
 from tests.sampling.talks import WARM, talk
 from tests.tiny import picture, tiny_generation, tiny_model
@@ -318,3 +319,16 @@ def test_a_stop_string_ends_the_text_and_leaves_no_trace(model: Mogao) -> None:
     expected = again.generate_image()
     session.state.generator.manual_seed(1)
     assert np.array_equal(session.generate_image().pixels, expected.pixels)
+
+
+def test_the_stochastic_sampler_tells_how_each_step_was_drawn(model: Mogao) -> None:
+    image = tiny_generation().image.model_copy(update={"sampler": "sde"})
+    session = model.session(generation=GenerationConfig(image=image))
+    session.extend("a cat")
+    steps = [e for e in session.stream(force_image=True, max_images=1) if isinstance(e, ImageStep)]
+    draws = [step.draw for step in steps]
+    assert len(draws) == image.num_steps
+    for draw in draws:
+        assert draw is not None
+        assert draw.latents.shape == draw.mean.shape
+        assert draw.log_prob == log_density(draw.latents, draw.mean, std=draw.std)

@@ -5,6 +5,7 @@ In: a `WorldConfig`. Out: documents for training and evaluation, texts for the t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -25,14 +26,14 @@ class World:
         config: Recipes and families with their weights, split, seed, styles, most objects, cycle.
 
     Raises:
-        ConfigError: A recipe or style is unknown, or the weights are not positive.
+        ConfigError: A recipe, family or style is unknown, or the weights are not positive.
     """
 
     def __init__(self, config: WorldConfig) -> None:
         for name, weight in config.recipes.items():
             if name not in RECIPES:
                 raise ConfigError(f"recipes: got {name!r}; {nearest(name, RECIPES)}")
-            if weight < 0:
+            if not 0 <= weight < math.inf:
                 raise ConfigError(f"recipes.{name}: got weight {weight}, expected 0 or more")
         if not sum(config.recipes.values()):
             raise ConfigError("recipes: all weights are 0; give at least one a positive weight")
@@ -44,7 +45,7 @@ class World:
         for name, weight in config.families.items():
             if name not in FAMILIES:
                 raise ConfigError(f"families: got {name!r}; {nearest(name, FAMILIES)}")
-            if weight < 0:
+            if not 0 <= weight < math.inf:
                 raise ConfigError(f"families.{name}: got weight {weight}, expected 0 or more")
         if not sum(family_weights(self.settings).values()):
             raise ConfigError(

@@ -80,6 +80,7 @@ def test_wrong_recipes_are_refused(recipes: dict[str, float], message: str) -> N
     [
         ({"colour": 1.0}, "colors"),
         ({"colors": -1.0}, "expected 0 or more"),
+        ({"colors": float("nan")}, "expected 0 or more"),
         ({"two_object": 1.0}, "at most 1 object"),
     ],
 )
