@@ -202,8 +202,8 @@ def transfusion_documents(*, dtype: torch.dtype, num_documents: int) -> dict[str
 class _Script:
     """Text of an exact length, a picture, text, a picture, the end: of documents in step."""
 
-    def __init__(self, number: int, length: int, *, open_id: int, end_id: int) -> None:
-        self.number, self.length = number, length
+    def __init__(self, num_documents: int, length: int, *, open_id: int, end_id: int) -> None:
+        self.num_documents, self.length = num_documents, length
         self.open_id, self.end_id = open_id, end_id
         self.restart()
 
@@ -215,7 +215,7 @@ class _Script:
         # The peer asks for the first token of each document alone, later for all at once.
         self.calls += 1
         is_alone = logits.ndim == 1
-        self.count += not is_alone or self.calls % self.number == 1 or self.number == 1
+        self.count += not is_alone or (self.calls - 1) % self.num_documents == 0
         nn.functional.softmax(logits, dim=-1).argmax(dim=-1)  # what choosing costs
         period = self.length + 1
         token = 5 if self.count % period else self.open_id

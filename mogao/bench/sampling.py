@@ -29,7 +29,6 @@ from mogao.config import (
     VisionConfig,
 )
 from mogao.model.hardware import compiler_available
-from mogao.model.ready import make_ready
 from mogao.pipeline import Mogao
 from mogao.sampling.engine import Engine
 from mogao.sampling.session import Session
@@ -44,6 +43,8 @@ SMALL = TransformerConfig(
     ffn_hidden=1024, ffn="swiglu", latent_dim=64, vision_dim=64,
 )  # fmt: skip
 """Width 256, four layers, four query and two key heads: the size at which peers are measured."""
+SMALL_IMAGE = ImageSamplingConfig(num_steps=20, guidance="text_only", height=256, width=256)
+"""256 tokens, 20 evaluations of two branches."""
 
 
 class OnlyText:
@@ -73,11 +74,13 @@ def small_model(*, dtype: str, compiled: bool) -> Mogao:
         vision=VisionConfig(hidden=64, num_layers=1, num_heads=1, ffn_hidden=128),
         autoencoder=AutoencoderConfig(block_channels=(32,)),
     )
-    generation = GenerationConfig(limits=LimitsConfig(pixel_budget=65_536))
+    generation = GenerationConfig(
+        limits=LimitsConfig(pixel_budget=65_536),
+        image=SMALL_IMAGE,
+        runtime=runtime(compiled=compiled),
+    )
     tokenizer = Tokenizer.train([], vocab_size=264)
-    model = Mogao.from_config(config, tokenizer=tokenizer, generation=generation, dtype=dtype)
-    make_ready(model.parts.transformer, runtime(compiled=compiled))
-    return model
+    return Mogao.from_config(config, tokenizer=tokenizer, generation=generation, dtype=dtype)
 
 
 def decode(*, dtype: str, compiled: bool, contexts: Sequence[int] = CONTEXTS) -> dict[str, Any]:
@@ -148,8 +151,6 @@ def interleave(*, dtype: str, compiled: bool, num_documents: int = 1) -> dict[st
     """
     model = small_model(dtype=dtype, compiled=compiled)
     grammar = OnlyText(model)
-    image = ImageSamplingConfig(num_steps=20, guidance="text_only", height=256, width=256)
-    model.generation = model.generation.model_copy(update={"image": image})
 
     def document(session: Session) -> None:
         session.extend("x")
@@ -171,8 +172,6 @@ def interleave(*, dtype: str, compiled: bool, num_documents: int = 1) -> dict[st
 def picture(*, dtype: str, compiled: bool) -> dict[str, Any]:
     """Measure one picture of 256 tokens behind 24 of text: 20 evaluations of two branches."""
     model = small_model(dtype=dtype, compiled=compiled)
-    image = ImageSamplingConfig(num_steps=20, guidance="text_only", height=256, width=256)
-    model.generation = model.generation.model_copy(update={"image": image})
 
     def run() -> None:
         session = model.session()

@@ -220,9 +220,7 @@ class MogaoTransformer(nn.Module):
             for branch in (block.text, block.visual)
             for name in ("before", "after")
         ]
-        for module, name in places:
-            compiled = torch.compile(getattr(module, name), dynamic=True, mode=mode)
-            setattr(module, name, compiled)
+        _compile(places, mode=mode)
 
     def compile_for_sampling(self, *, mode: str = "default") -> None:
         """Compile the layers, the heads and the decode step.
@@ -237,9 +235,7 @@ class MogaoTransformer(nn.Module):
         options |= {"realize_acc_reads_threshold": 2}
         step = torch.compile(self.text_step, dynamic=True, fullgraph=True, options=options)
         self.compile_layers(mode=mode)
-        for module, name in ((self.velocity_head, "forward"), (self.text_head, "forward")):
-            compiled = torch.compile(getattr(module, name), dynamic=True, mode=mode)
-            setattr(module, name, compiled)
+        _compile([(self.velocity_head, "forward"), (self.text_head, "forward")], mode=mode)
         self.__dict__["text_step"] = step
         self.is_compiled = True
 
@@ -270,6 +266,12 @@ class MogaoTransformer(nn.Module):
             positions, config.positions, head_dim=config.head_dim, base=config.rope_base
         )
         return [whole.slice(0, sizes[0]), whole.slice(sizes[0], sum(sizes))]
+
+
+def _compile(places: Sequence[tuple[nn.Module, str]], *, mode: str) -> None:
+    """Replace methods by compiled ones that take any number of tokens."""
+    for module, name in places:
+        setattr(module, name, torch.compile(getattr(module, name), dynamic=True, mode=mode))
 
 
 def pack_inputs(

@@ -6,7 +6,7 @@ In: a `WorldConfig`. Out: documents for training and evaluation, texts for the t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
@@ -30,23 +30,12 @@ class World:
     """
 
     def __init__(self, config: WorldConfig) -> None:
-        for name, weight in config.recipes.items():
-            if name not in RECIPES:
-                raise ConfigError(f"recipes: got {name!r}; {nearest(name, RECIPES)}")
-            if not 0 <= weight < math.inf:
-                raise ConfigError(f"recipes.{name}: got weight {weight}, expected 0 or more")
+        _check_weights("recipes", config.recipes, known=RECIPES)
+        _check_weights("families", config.families, known=FAMILIES)
         if not sum(config.recipes.values()):
             raise ConfigError("recipes: all weights are 0; give at least one a positive weight")
         self.config = config
         self.settings = Settings.from_config(config)
-        self._check_families(config)
-
-    def _check_families(self, config: WorldConfig) -> None:
-        for name, weight in config.families.items():
-            if name not in FAMILIES:
-                raise ConfigError(f"families: got {name!r}; {nearest(name, FAMILIES)}")
-            if not 0 <= weight < math.inf:
-                raise ConfigError(f"families.{name}: got weight {weight}, expected 0 or more")
         if not sum(family_weights(self.settings).values()):
             raise ConfigError(
                 f"families: none with a positive weight has at most {config.max_objects} objects; "
@@ -77,3 +66,12 @@ class World:
         rng = np.random.default_rng([self.config.seed, index])
         weights = {name: weight for name, weight in self.config.recipes.items() if weight}
         return pick_weighted(rng, weights), rng, index
+
+
+def _check_weights(key: str, weights: Mapping[str, float], *, known: Collection[str]) -> None:
+    """Refuse unknown names and weights that are no numbers from 0 on."""
+    for name, weight in weights.items():
+        if name not in known:
+            raise ConfigError(f"{key}: got {name!r}; {nearest(name, known)}")
+        if not 0 <= weight < math.inf:
+            raise ConfigError(f"{key}.{name}: got weight {weight}, expected 0 or more")
