@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from mogao.pipeline import Mogao
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -22,6 +26,14 @@ def repository() -> Path:
 def rng() -> np.random.Generator:
     """A seeded generator for test data."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def model() -> Mogao:
+    """One tiny model for all tests of a file."""
+    from tests.tiny import tiny_model
+
+    return tiny_model()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -21,13 +20,7 @@ from tests.branches import (
     opened,
     relative,
 )
-from tests.tiny import tiny_model
 from tests.tolerances import CACHED
-
-
-@pytest.fixture(scope="module")
-def model() -> Mogao:
-    return tiny_model()
 
 
 @torch.inference_mode()

@@ -44,11 +44,6 @@ from tests.tiny import picture, tiny_generation, tiny_model
 from tests.tolerances import CACHED
 
 
-@pytest.fixture(scope="module")
-def model() -> Mogao:
-    return tiny_model()
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("segments", [conversation(), document()], ids=["conversation", "document"])
 def test_cached_equals_full_for_a_denoise_step_of_every_branch(
