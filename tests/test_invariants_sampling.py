@@ -80,7 +80,8 @@ def test_cached_equals_full_for_text(variant: str) -> None:
             assert context.logits is not None
             logits.append(context.logits)
             if token is not None:
-                context.read_token(session.state.transcript.write_token(token))
+                step = context.read_token(session.state.transcript.write_token(token))
+                list(session.state.runner.play(step))
     assert batch.targets.tolist() == [*tokenizer.encode(answer), tokenizer.image_open]
     assert relative(torch.cat(logits), output.logits) < CACHED
 

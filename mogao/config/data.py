@@ -24,6 +24,9 @@ class WorldConfig(Config):
     families: dict[str, float] = {}
     """Family of scenes to weight, for drawings, captions and questions; names in
     `mogao.data.world.draw.FAMILIES`. Empty takes the weights there."""
+    forms: dict[str, float] = {}
+    """Form of a drawing's text to weight: `geneval` or level of detail `1`, `2`, `3` (which alone
+    names every place). Empty takes the weights of `mogao.data.world.draw.FORMS`."""
     cycle: Annotated[int, Field(ge=0)] = 0
     """Repeat the first `cycle` items for ever (so that cached latents pay); 0 never repeats."""
 

@@ -42,9 +42,12 @@ class RunView(IntEnum):
     CAUSAL = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class MaskRule:
-    """The predicate; `earlier` and `own` are [query kind, key kind] tables of booleans."""
+    """The predicate; `earlier` and `own` are [query kind, key kind] tables of booleans.
+
+    Nobody changes the tables, so that what follows from a rule can be kept.
+    """
 
     earlier: Bool[Tensor, "kinds kinds"]
     own: Bool[Tensor, "kinds kinds"]

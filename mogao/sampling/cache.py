@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -39,6 +40,7 @@ PLANE_OF_KIND = {
 }
 
 
+@lru_cache(maxsize=64)
 def planes_read(rule: MaskRule, kind: TokenKind) -> frozenset[Plane]:
     """Return the planes that hold what a query kind sees of earlier segments.
 

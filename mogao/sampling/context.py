@@ -22,7 +22,7 @@ from mogao.packing.positions import Positions, image_positions, text_positions
 from mogao.packing.spans import Origin, Span
 from mogao.sampling.cache import KVCache
 from mogao.sampling.groups import CommitGroup, Run
-from mogao.sampling.runner import Runner
+from mogao.sampling.runner import CommitStep, Runner, Task
 
 # Longer texts are read in pieces: the scores of a piece take memory piece x context.
 PREFILL_TOKENS = 512
@@ -82,11 +82,10 @@ class Context:
         return next((i for i, (old, new) in enumerate(pairs) if old != new),
                     min(len(self.spans), len(spans)))  # fmt: skip
 
-    def read_token(self, span: Span) -> None:
-        """Read one more text token: the decode step."""
+    def read_token(self, span: Span) -> Task[None]:
+        """Read one more text token: the decode step, as part of a task."""
         positions = text_positions(span.time, 1, self.runner.config.positions)
-        group = self._text_group(positions, span.ids)
-        self.logits = self.runner.commit([group])[0]
+        (self.logits,) = yield CommitStep([self._text_group(positions, span.ids)])
         self._note([span])
 
     def groups(self, spans: Sequence[Span], codes: Codes) -> Iterator[CommitGroup]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from types import TracebackType
@@ -31,13 +31,14 @@ from mogao.sampling.runner import (
     Read,
     Runner,
     Step,
+    Task,
     Velocities,
     run_together,
     slab_pool,
 )
 from mogao.sampling.session import Session
 from mogao.sampling.slabs import SlabPool
-from mogao.sampling.tickets import Ask, EventStream, Ticket
+from mogao.sampling.tickets import Ask, EventStream, Ticket, Work
 
 PATIENCE = 0.02
 """Seconds that jobs wait for one that computes something of its own, before they go on without."""
@@ -54,7 +55,7 @@ class JoinedRunner(Runner):
     def __init__(
         self,
         transformer: MogaoTransformer,
-        ask: Callable[[Step | Callable[[], Any]], Any],
+        ask: Callable[[Work | Task[Any]], Ask],
         *,
         pool: SlabPool,
     ) -> None:
@@ -63,16 +64,26 @@ class JoinedRunner(Runner):
 
     def commit(self, groups: Sequence[CommitGroup]) -> Read:
         """Read what each group holds into its cache; see `Runner`."""
-        return cast("Read", self._ask(CommitStep(groups)))
+        return cast("Read", self._ask(CommitStep(groups)).wait())
 
     def velocity(self, group: DenoiseGroup, runs: Sequence[Run]) -> Velocities:
         """Return the velocity of one picture under each context of the group; see `Runner`."""
         group.runs = tuple(runs)
-        return cast("Tensor", self._ask(DenoiseStep(group)))
+        return cast("Tensor", self._ask(DenoiseStep(group)).wait())
 
     def call(self, work: Callable[[], Result]) -> Result:
         """Do other work on the model's networks; see `Runner`."""
-        return cast("Result", self._ask(work))
+        return cast("Result", self._ask(work).wait())
+
+    def play(self, task: Task[Result]) -> Generator[Event, None, Result]:
+        """Run a task to its end; the worker needs no thread between its steps. See `Runner`."""
+        ask = self._ask(task)
+        try:
+            while (event := ask.events.get()) is not None:
+                yield event
+        finally:
+            ask.leave()
+        return cast("Result", ask.wait())
 
 
 @dataclass(slots=True)
@@ -255,19 +266,17 @@ class Engine:
     def _is_full(self) -> bool:
         return len(self._waiting) >= self._config.max_waiting
 
-    def _ask(self, ticket: Ticket[Any], work: Step | Callable[[], Any]) -> Any:
-        """Wait until the worker has done something for a job; called in the job's thread."""
+    def _ask(self, ticket: Ticket[Any], work: Work | Task[Any]) -> Ask:
+        """Put work in line for the worker; called in the job's thread."""
         if ticket.is_cancelled:
             raise CancelledError("the job was cancelled")
         ask = Ask(ticket, work)
-        with self._changed:
-            self._asked.append(ask)
-            self._slow.discard(ticket)
-            self._changed.notify_all()
-        ask.ready.wait()
-        if ask.error is not None:
-            raise ask.error
-        return ask.result
+        if ask.work is not None:
+            with self._changed:
+                self._asked.append(ask)
+                self._slow.discard(ticket)
+                self._changed.notify_all()
+        return ask
 
     def _forget(self, ticket: Ticket[Any]) -> None:
         """Take a cancelled job out of the line."""
@@ -340,8 +349,9 @@ class Engine:
 
     def _serve(self, chosen: Sequence[Ask]) -> None:
         started = time.perf_counter()
-        steps = [ask for ask in chosen if not callable(ask.work)]
-        for ask in chosen:
+        wanted = [ask for ask in chosen if not ask.is_unwanted]
+        steps = [ask for ask in wanted if isinstance(ask.work, Step)]
+        for ask in wanted:
             if callable(ask.work):
                 self._settle([ask])
         if steps:
@@ -353,7 +363,12 @@ class Engine:
             metrics.tokens += sum(ask.num_tokens for ask in steps)
             metrics.seconds += time.perf_counter() - started
         for ask in chosen:
-            ask.ready.set()
+            if ask.is_unwanted:
+                ask.fail(CancelledError("the job was cancelled"))
+            else:
+                ask.advance()
+        with self._changed:
+            self._asked += [ask for ask in chosen if ask.work is not None]
 
     def _settle(self, asks: Sequence[Ask]) -> None:
         """Do what some jobs wait for; an error goes to the job that it belongs to."""
@@ -368,7 +383,7 @@ class Engine:
         for ask in asks if len(asks) > 1 else ():
             self._settle([ask])
 
-    def _do(self, works: Sequence[Step | Callable[[], Any]]) -> list[Any]:
+    def _do(self, works: Sequence[Work | None]) -> list[Any]:
         if callable(works[0]):
             return [works[0]()]
         return list(run_together(self._parts.transformer, cast("Sequence[Step]", works)))

@@ -1,7 +1,8 @@
 """The interleaved loop: text until the model ends or opens a picture, the picture, and on.
 
 In: the state of a document and the plan of a call. Out: events, while the document grows; a loop
-that is left early leaves it as it was behind the last whole segment.
+that is left early leaves it as it was behind the last whole segment, but for its generator, which
+has moved on by one number from there, however far the loop had come.
 Source: arXiv 2505.05472, inference.
 """
 
@@ -14,17 +15,20 @@ import numpy as np
 import torch
 
 from mogao.config import KEEP_ALL
+from mogao.sampling.context import Context
 from mogao.sampling.events import (
     Event,
     Finished,
     ImageFinished,
     ImageStarted,
     ImageStep,
+    Reason,
 )
 from mogao.sampling.guidance import GuidedVelocity
 from mogao.sampling.image import Latents, RandomStep, Reuse, Velocity, run_sampler, schedule_of
 from mogao.sampling.inputs import Size
 from mogao.sampling.plan import Plan, Stop
+from mogao.sampling.runner import Task
 from mogao.sampling.state import DocumentState
 from mogao.sampling.text import TextWriter, forbidden_bias
 from mogao.sampling.transcript import Mark
@@ -44,55 +48,56 @@ class InterleavedLoop:
 
     def __init__(self, state: DocumentState, plan: Plan, note: Note) -> None:
         self._state, self._plan, self._note = state, plan, note
-        self._whole = state.transcript.mark()  # behind the last whole segment
+        self._keep()
 
     def events(self) -> Generator[Event, None, None]:
         """Yield what happens; `Finished` is the last."""
-        plan, transcript = self._plan, self._state.transcript
+        plan = self._plan
         plan.start()
         try:
-            transcript.open_turn("model")
-            is_forced = plan.force_image
-            while True:
-                reason: Stop = "image" if is_forced else (yield from self._write())
-                is_forced = False
-                if reason == "image":
-                    reason = self._picture_limit()
-                if reason != "image":
-                    break
-                is_drawn = yield from self._draw()
-                if plan.only_image or not is_drawn:
-                    reason = "max_images" if is_drawn else "max_seconds"
-                    break
-            self._note("finished", reason=reason)
-            yield Finished(reason, text_tokens=plan.text_tokens, images=plan.images)
+            reason = yield from self._segments()
+        except BaseException:
+            # Left early or failed. An engine runs ahead of who reads its events, so how many
+            # numbers were drawn since is chance.
+            generator = self._state.generator
+            generator.set_state(self._drawn)
+            torch.rand((), generator=generator, device=generator.device)
+            raise
         finally:
-            transcript.rewind(self._whole)
+            self._state.transcript.rewind(self._whole)
+        self._note("finished", reason=reason)
+        yield Finished(reason, text_tokens=plan.text_tokens, images=plan.images)
+
+    def _segments(self) -> Generator[Event, None, Reason]:
+        """Write and draw by turns; say why it ends."""
+        plan = self._plan
+        self._state.transcript.open_turn("model")
+        is_forced = plan.force_image
+        while True:
+            reason: Stop = "image" if is_forced else (yield from self._write())
+            is_forced = False
+            if reason == "image":
+                reason = self._picture_limit()
+            if reason != "image":
+                return reason
+            is_drawn = yield from self._draw()
+            if plan.only_image or not is_drawn:
+                return "max_images" if is_drawn else "max_seconds"
+
+    def _keep(self) -> None:
+        """Remember this place as the end of the last whole segment."""
+        self._whole = self._state.transcript.mark()
+        self._drawn = self._state.generator.get_state()
 
     def _write(self) -> Generator[Event, None, Stop]:
         """Write text until the model ends its turn, opens a picture or meets a limit."""
-        plan, transcript, parts = self._plan, self._state.transcript, self._state.parts
+        transcript = self._state.transcript
         start = time.perf_counter()
         before = transcript.mark()
         (context,) = self._state.read([(KEEP_ALL, transcript.spans)])
         prefill_seconds = time.perf_counter() - start
-        stops: dict[int, Stop] = {parts.tokenizer.end: "end", parts.tokenizer.image_open: "image"}
         writer = self._writer()
-        while True:
-            assert context.logits is not None
-            token = writer.choose(context.logits[0])
-            reason = stops.get(token) or plan.text_limit(transcript.num_tokens)
-            if reason:
-                break
-            plan.text_tokens += 1
-            delta = writer.take(token)
-            if not writer.is_stopped:
-                context.read_token(transcript.write_token(token))
-            if delta is not None:
-                yield delta
-            if writer.is_stopped:
-                reason = "stop"
-                break
+        reason = yield from self._state.runner.play(self._decode(context, writer))
         if (tail := writer.flush()) is not None:
             yield tail
         self._finish_text(writer, before)
@@ -100,6 +105,29 @@ class InterleavedLoop:
         self._note("text", tokens=len(writer.ids), prefill_seconds=round(prefill_seconds, 4),
                    seconds=seconds)  # fmt: skip
         return reason
+
+    def _decode(self, context: Context, writer: TextWriter) -> Task[Stop]:
+        """Choose tokens and read them, one step each; say why the text ends."""
+        plan, transcript, tokenizer = (
+            self._plan,
+            self._state.transcript,
+            self._state.parts.tokenizer,
+        )
+        stops: dict[int, Stop] = {tokenizer.end: "end", tokenizer.image_open: "image"}
+        while True:
+            assert context.logits is not None
+            token = writer.choose(context.logits[0])
+            reason = stops.get(token) or plan.text_limit(transcript.num_tokens)
+            if reason:
+                return reason
+            plan.text_tokens += 1
+            delta = writer.take(token)
+            if not writer.is_stopped:
+                yield from context.read_token(transcript.write_token(token))
+            if delta is not None:
+                yield delta
+            if writer.is_stopped:
+                return "stop"
 
     def _writer(self) -> TextWriter:
         parts, plan = self._state.parts, self._plan
@@ -129,7 +157,7 @@ class InterleavedLoop:
         if ids:
             text = self._state.parts.tokenizer.decode(ids)
             transcript.finish_text(TextSegment(text), ids)
-            self._whole = transcript.mark()
+            self._keep()
 
     def _draw(self) -> Generator[Event, None, bool]:
         """Denoise one picture, decode it and put it into the document; False if time ran out."""
@@ -153,7 +181,7 @@ class InterleavedLoop:
         image = ImageSegment(state.codes.picture(latents, grid))
         state.codes.keep(drawn, image, latents)
         transcript.finish_picture(image)
-        self._whole = transcript.mark()
+        self._keep()
         plan.images += 1
         seconds = time.perf_counter() - start
         self._note(

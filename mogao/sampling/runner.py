@@ -7,9 +7,10 @@ transformer; the `Attend` built here reads caches where training reads the pack.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from mogao.model.block import Hidden
 from mogao.model.transformer import UNTIMED, MogaoTransformer, TokenInputs
 from mogao.packing.layout import TokenKind
 from mogao.sampling.batches import batch_tokens
+from mogao.sampling.events import Event
 from mogao.sampling.groups import CommitGroup, DenoiseGroup, Group, Run
 from mogao.sampling.slabs import SlabPool
 
@@ -56,6 +58,9 @@ Step = CommitStep | DenoiseStep
 Read = list[Float32[Tensor, "1 vocab"] | None]
 """Of each group the next-token logits behind its last text token; None where it is a picture."""
 Velocities = Float32[Tensor, "branches tokens latent_dim"]
+Task = Generator[Step | Event, Any, Result]
+"""Work of many steps: yields a step and is sent what came of it (`Read`, `Velocities`), or yields
+an event. It does not care who runs its steps, nor in which thread."""
 
 
 class Runner:
@@ -80,6 +85,21 @@ class Runner:
         (result,) = run_together(self.transformer, [DenoiseStep(group)])
         assert isinstance(result, Tensor)
         return result
+
+    def play(self, task: Task[Result]) -> Generator[Event, None, Result]:
+        """Run a task to its end: its events are the caller's, what it returns is returned."""
+        came: Read | Velocities | None = None
+        with closing(task):
+            while True:
+                try:
+                    item = task.send(came)
+                except StopIteration as end:
+                    return cast("Result", end.value)
+                came = None
+                if isinstance(item, Step):
+                    (came,) = run_together(self.transformer, [item])
+                else:
+                    yield item
 
     def call(self, work: Callable[[], Result]) -> Result:
         """Do other work on the model's networks, such as decoding a picture."""

@@ -8,39 +8,94 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar, cast
 
 from mogao.errors import CancelledError
 from mogao.sampling.events import Event
-from mogao.sampling.runner import Step
+from mogao.sampling.runner import Step, Task
 from mogao.sampling.session import Session
 
 T = TypeVar("T")
+Work = Step | Callable[[], Any]
 
 
-@dataclass(slots=True, eq=False)
 class Ask:
-    """What a job waits for.
+    """What a job waits for: a step, a call, or a task, which is one step after another.
 
     Attributes:
         ticket: The job.
-        work: A step of the transformer, or a call on another network.
-        ready: Set once `result` or `error` is there.
+        work: The step of the transformer or the call on another network that comes next; None
+            once all is done.
+        events: Of a task, as they come; None behind the last.
+        result: What came of the work; in the end what the job is told.
+        error: What went wrong instead.
     """
 
-    ticket: Ticket[Any]
-    work: Step | Callable[[], Any]
-    ready: threading.Event = field(default_factory=threading.Event)
-    result: Any = None
-    error: BaseException | None = None
+    def __init__(self, ticket: Ticket[Any], work: Work | Task[Any]) -> None:
+        """Ask for work; a task runs up to its first step at once."""
+        self.ticket = ticket
+        self.work: Work | None = None
+        self.events: SimpleQueue[Event | None] = SimpleQueue()
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._task = work if isinstance(work, Generator) else None
+        self._is_left = False
+        self._ended = threading.Event()
+        if isinstance(work, Generator):
+            self.advance()
+        else:
+            self.work = work
 
     @property
     def num_tokens(self) -> int:
         """Tokens of the forward pass; a call has none."""
-        return 0 if callable(self.work) else self.work.num_tokens
+        return self.work.num_tokens if isinstance(self.work, Step) else 0
+
+    @property
+    def is_unwanted(self) -> bool:
+        """Whether nobody waits for the rest."""
+        return self._is_left or self.ticket.is_cancelled
+
+    def advance(self) -> None:
+        """Hand over `result`: a task goes on with it to its next step, all else has ended."""
+        came, self.work = self.result, None
+        if self._task is not None and self.error is None:
+            try:
+                while self.work is None:
+                    item = self._task.send(came)
+                    if isinstance(item, Step):
+                        self.work = item
+                    else:
+                        self.events.put(item)
+                        came = None
+                return
+            except StopIteration as end:
+                self.result = end.value
+            except Exception as error:  # noqa: BLE001 - handed over to the job
+                self.error = error
+        self.events.put(None)
+        self._ended.set()
+
+    def fail(self, error: BaseException) -> None:
+        """End with an error."""
+        self.error = error
+        self.advance()
+
+    def wait(self) -> Any:
+        """Wait for the end; return the result or raise the error. Called by the job."""
+        self._ended.wait()
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+    def leave(self) -> None:
+        """Want no more of a task, and wait until nobody works on it. Called by the job."""
+        self._is_left = True
+        self._ended.wait()
+        if self._task is not None:
+            self._task.close()
 
 
 class Ticket(Generic[T]):

@@ -29,7 +29,8 @@ FAMILIES: Families = {
     "color_attr": (0.09, 2),
     "mixed": (0.06, 3),
 }
-_FORMS = {"geneval": 0.4, "1": 0.15, "2": 0.3, "3": 0.15}
+FORMS = {"geneval": 0.4, "1": 0.15, "2": 0.3, "3": 0.15}
+"""Form of a drawing's text to weight: GenEval's words, or one of three levels of detail."""
 _OPENINGS = ("", "a picture of ", "a drawing of ", "draw ")
 _CAPTION_REQUESTS = {
     1: ("Name what the picture shows.", "Describe the picture briefly."),
@@ -46,7 +47,7 @@ PROMPT_WEIGHT = 0.1
 def draw(rng: np.random.Generator, settings: Settings) -> Script:
     """A text, then the picture it asks for: mostly a plain document, at times a user's wish."""
     family, scene, relation = family_scene(rng, settings)
-    form = pick_weighted(rng, _FORMS)
+    form = pick_weighted(rng, dict(settings.forms) or FORMS)
     if form == "geneval" and family != "mixed":
         prompt = geneval_prompt(groups_of(scene.objects), relation)
     else:

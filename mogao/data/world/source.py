@@ -12,7 +12,7 @@ import numpy as np
 
 from mogao.config import WorldConfig
 from mogao.data.world.choice import pick_weighted
-from mogao.data.world.draw import FAMILIES, family_weights
+from mogao.data.world.draw import FAMILIES, FORMS, family_weights
 from mogao.data.world.recipes import RECIPES, make, write
 from mogao.data.world.splits import Settings
 from mogao.errors import ConfigError, nearest
@@ -23,17 +23,19 @@ class World:
     """Endless documents with random access; cheap to make, so nothing is stored.
 
     Args:
-        config: Recipes and families with their weights, split, seed, styles, most objects, cycle.
+        config: Recipes, families and forms with weights, split, seed, styles, most objects, cycle.
 
     Raises:
-        ConfigError: A recipe, family or style is unknown, or the weights are not positive.
+        ConfigError: A recipe, family, form or style is unknown, or the weights are not positive.
     """
 
     def __init__(self, config: WorldConfig) -> None:
         _check_weights("recipes", config.recipes, known=RECIPES)
         _check_weights("families", config.families, known=FAMILIES)
-        if not sum(config.recipes.values()):
-            raise ConfigError("recipes: all weights are 0; give at least one a positive weight")
+        _check_weights("forms", config.forms, known=FORMS)
+        for key, weights in (("recipes", config.recipes), ("forms", config.forms or FORMS)):
+            if not sum(weights.values()):
+                raise ConfigError(f"{key}: all weights are 0; give at least one a positive weight")
         self.config = config
         self.settings = Settings.from_config(config)
         if not sum(family_weights(self.settings).values()):

@@ -41,12 +41,14 @@ class Settings:
         styles: Styles of the pictures.
         max_objects: Most objects in a scene, 1 to 6.
         families: Family of scenes to weight; empty takes those of `mogao.data.world.draw`.
+        forms: Form of a drawing's text to weight; empty takes those of `mogao.data.world.draw`.
     """
 
     split: Split = "train"
     styles: tuple[str, ...] = atlas.STYLES
     max_objects: int = 4
     families: Mapping[str, float] = field(default_factory=dict)
+    forms: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, config: WorldConfig) -> Settings:
@@ -60,7 +62,7 @@ class Settings:
                 raise ConfigError(f"styles: got {style!r}; {nearest(style, atlas.STYLES)}")
         if not config.styles:
             raise ConfigError(f"styles: got none, expected some of {', '.join(atlas.STYLES)}")
-        return cls(config.split, config.styles, config.max_objects, config.families)
+        return cls(config.split, config.styles, config.max_objects, config.families, config.forms)
 
     @property
     def concepts(self) -> tuple[str, ...]:

@@ -96,6 +96,24 @@ def test_families_decide_what_scenes_are_about() -> None:
     assert set(drawn) == set(families)
 
 
+def test_forms_decide_how_drawings_are_said() -> None:
+    world = World(WorldConfig(recipes={"draw": 1.0}, forms={"geneval": 1.0, "3": 1.0}))
+    assert {world.item(i).meta["truth"]["form"] for i in range(40)} == {"geneval", "3"}
+
+
+@pytest.mark.parametrize(
+    ("forms", "message"),
+    [
+        ({"4": 1.0}, "forms: got '4'"),
+        ({"3": -1.0}, "expected 0 or more"),
+        ({"3": 0.0}, "forms: all weights are 0"),
+    ],
+)
+def test_wrong_forms_are_refused(forms: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        World(WorldConfig(forms=forms))
+
+
 def test_weights_of_zero_are_never_drawn() -> None:
     rng = np.random.default_rng(0)
     assert {pick_weighted(rng, {"a": 0.0, "b": 1.0, "c": 0.0}) for _ in range(50)} == {"b"}
