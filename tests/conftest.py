@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from mogao.pipeline import Mogao
+    from mogao.sampling.engine import Engine
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -34,6 +36,15 @@ def model() -> Mogao:
     from tests.tiny import tiny_model
 
     return tiny_model()
+
+
+@pytest.fixture
+def engine(model: Mogao) -> Iterator[Engine]:
+    """An engine of that model."""
+    from mogao.sampling.engine import Engine
+
+    with Engine(model.parts, generation=model.generation) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,8 @@
 
 In: jobs, plain functions that are handed a session. Out: tickets with their results. A job runs in
 a thread of its own and knows nothing of the others; where it needs the model it waits, and one
-worker runs what all of them wait for as one forward pass (prefill, decode and denoise alike).
+worker runs what all of them wait for as one forward pass (prefill, decode and denoise alike). A
+text goes from token to token in the worker, its job only reads what comes of it.
 """
 
 from __future__ import annotations
@@ -10,34 +11,26 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor
 
 from mogao.config import EngineConfig, GenerationConfig
-from mogao.errors import BusyError, CancelledError
-from mogao.model.transformer import MogaoTransformer
+from mogao.errors import BusyError, CancelledError, RequestError
 from mogao.sampling.codes import Parts
 from mogao.sampling.events import Event
-from mogao.sampling.groups import CommitGroup, DenoiseGroup, Run
+from mogao.sampling.joined import JoinedRunner
 from mogao.sampling.runner import (
-    CommitStep,
-    DenoiseStep,
-    Read,
-    Runner,
     Step,
     Task,
-    Velocities,
     run_together,
     slab_pool,
 )
 from mogao.sampling.session import Session
-from mogao.sampling.slabs import SlabPool
 from mogao.sampling.tickets import Ask, EventStream, Ticket, Work
 
 PATIENCE = 0.02
@@ -47,43 +40,6 @@ PAGE_SLOTS = 8
 
 T = TypeVar("T")
 Result = TypeVar("Result")
-
-
-class JoinedRunner(Runner):
-    """The runner of a session in an engine: hands every step over and waits for it."""
-
-    def __init__(
-        self,
-        transformer: MogaoTransformer,
-        ask: Callable[[Work | Task[Any]], Ask],
-        *,
-        pool: SlabPool,
-    ) -> None:
-        super().__init__(transformer, pool=pool)
-        self._ask = ask
-
-    def commit(self, groups: Sequence[CommitGroup]) -> Read:
-        """Read what each group holds into its cache; see `Runner`."""
-        return cast("Read", self._ask(CommitStep(groups)).wait())
-
-    def velocity(self, group: DenoiseGroup, runs: Sequence[Run]) -> Velocities:
-        """Return the velocity of one picture under each context of the group; see `Runner`."""
-        group.runs = tuple(runs)
-        return cast("Tensor", self._ask(DenoiseStep(group)).wait())
-
-    def call(self, work: Callable[[], Result]) -> Result:
-        """Do other work on the model's networks; see `Runner`."""
-        return cast("Result", self._ask(work).wait())
-
-    def play(self, task: Task[Result]) -> Generator[Event, None, Result]:
-        """Run a task to its end; the worker needs no thread between its steps. See `Runner`."""
-        ask = self._ask(task)
-        try:
-            while (event := ask.events.get()) is not None:
-                yield event
-        finally:
-            ask.leave()
-        return cast("Result", ask.wait())
 
 
 @dataclass(slots=True)
@@ -268,6 +224,8 @@ class Engine:
 
     def _ask(self, ticket: Ticket[Any], work: Work | Task[Any]) -> Ask:
         """Put work in line for the worker; called in the job's thread."""
+        if threading.current_thread() is self._worker:
+            raise RequestError("the worker of an engine cannot wait for itself: a grammar used it")
         if ticket.is_cancelled:
             raise CancelledError("the job was cancelled")
         ask = Ask(ticket, work)
@@ -301,7 +259,7 @@ class Engine:
         with self._changed:
             deadline: float | None = None
             while not self._all_wait():
-                if self._is_closed and not self._active and not self._waiting:
+                if self._is_closed and not (self._active or self._waiting or self._asked):
                     return None
                 if self._asked and deadline is None:
                     deadline = time.monotonic() + PATIENCE
@@ -315,7 +273,8 @@ class Engine:
 
     def _all_wait(self) -> bool:
         """Whether all that can be joined is there."""
-        return bool(self._asked) and len(self._asked) >= len(self._active - self._slow)
+        asking = {ask.ticket for ask in self._asked}
+        return bool(asking) and self._active - self._slow <= asking
 
     def _admit(self) -> None:
         while self._waiting and len(self._active) < self._config.max_active:
@@ -362,7 +321,7 @@ class Engine:
             metrics.joined += len(steps)
             metrics.tokens += sum(ask.num_tokens for ask in steps)
             metrics.seconds += time.perf_counter() - started
-        for ask in chosen:
+        for ask in sorted(chosen, key=lambda ask: ask.is_task):  # those that wait for it first
             if ask.is_unwanted:
                 ask.fail(CancelledError("the job was cancelled"))
             else:

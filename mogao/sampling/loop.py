@@ -1,8 +1,8 @@
 """The interleaved loop: text until the model ends or opens a picture, the picture, and on.
 
 In: the state of a document and the plan of a call. Out: events, while the document grows; a loop
-that is left early leaves it as it was behind the last whole segment, but for its generator, which
-has moved on by one number from there, however far the loop had come.
+that is left early leaves it as it was behind the last whole segment; if it was left inside a
+segment, the generator has a new seed, drawn there.
 Source: arXiv 2505.05472, inference.
 """
 
@@ -57,14 +57,9 @@ class InterleavedLoop:
         try:
             reason = yield from self._segments()
         except BaseException:
-            # Left early or failed. An engine runs ahead of who reads its events, so how many
-            # numbers were drawn since is chance.
-            generator = self._state.generator
-            generator.set_state(self._drawn)
-            torch.rand((), generator=generator, device=generator.device)
+            self._state.runner.when_settled(self._undo)
             raise
-        finally:
-            self._state.transcript.rewind(self._whole)
+        self._state.transcript.rewind(self._whole)
         self._note("finished", reason=reason)
         yield Finished(reason, text_tokens=plan.text_tokens, images=plan.images)
 
@@ -74,6 +69,7 @@ class InterleavedLoop:
         self._state.transcript.open_turn("model")
         is_forced = plan.force_image
         while True:
+            self._is_open = True
             reason: Stop = "image" if is_forced else (yield from self._write())
             is_forced = False
             if reason == "image":
@@ -88,6 +84,19 @@ class InterleavedLoop:
         """Remember this place as the end of the last whole segment."""
         self._whole = self._state.transcript.mark()
         self._drawn = self._state.generator.get_state()
+        self._is_open = False
+
+    def _undo(self) -> None:
+        """Go back behind the last whole segment; a segment that was begun is begun otherwise next.
+
+        An engine runs ahead of who reads its events, so how much was drawn since is chance.
+        """
+        self._state.transcript.rewind(self._whole)
+        if self._is_open:
+            generator = self._state.generator
+            generator.set_state(self._drawn)
+            seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
+            generator.manual_seed(int(seed))
 
     def _write(self) -> Generator[Event, None, Stop]:
         """Write text until the model ends its turn, opens a picture or meets a limit."""

@@ -101,6 +101,13 @@ class Runner:
                 else:
                     yield item
 
+    def settle(self) -> None:
+        """Wait until no task that was left in the middle is worked on any more."""
+
+    def when_settled(self, work: Callable[[], None]) -> None:
+        """Do work as soon as `settle` would not wait: here at once."""
+        work()
+
     def call(self, work: Callable[[], Result]) -> Result:
         """Do other work on the model's networks, such as decoding a picture."""
         return work()

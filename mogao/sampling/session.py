@@ -30,7 +30,6 @@ class Session:
 
     Attributes:
         generation: Default settings of every call.
-        state: The document with all that was computed about it.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class Session:
             runner: Runs the steps; None runs them alone, an engine's joins those of many sessions.
         """
         self.generation = generation
-        self.state = DocumentState(parts, runner or Runner(parts.transformer), seed=seed)
+        self._state = DocumentState(parts, runner or Runner(parts.transformer), seed=seed)
         self._is_streaming = False
         self._trace: dict[str, Any] = {
             "seed": seed,
@@ -58,6 +57,12 @@ class Session:
             "inputs": [],
             "events": [],
         }
+
+    @property
+    def state(self) -> DocumentState:
+        """The document with all that was computed about it."""
+        self._state.runner.settle()
+        return self._state
 
     @property
     def sequence(self) -> InterleavedSequence:
@@ -80,7 +85,7 @@ class Session:
         """
         self._check_idle()
         other = copy(self)
-        other.state = self.state.fork(seed=seed)
+        other._state = self.state.fork(seed=seed)  # noqa: SLF001 - a copy of this class
         trace = self._trace | {"inputs": list(self._trace["inputs"])}
         trace["events"] = [*self._trace["events"], {"event": "forked", "seed": seed}]
         other._trace = trace  # noqa: SLF001 - a copy of this class
@@ -201,7 +206,8 @@ class Session:
     ) -> Generator[Event, None, None]:
         """Let the model go on and tell what it does; the last event is `Finished`.
 
-        A caller that stops early leaves the document as it was behind the last whole segment.
+        A caller that stops early leaves the document as it was behind the last whole segment; what
+        is drawn next then differs from what was left, and does not depend on when it was left.
 
         Args:
             max_images: Most pictures; when the model opens one more, the stream ends before it.
@@ -239,11 +245,15 @@ class Session:
         self._check_idle()
         self._is_streaming = True
         try:
-            yield from InterleavedLoop(self.state, plan, self._note).events()
+            yield from InterleavedLoop(self._state, plan, self._note).events()
         finally:
-            self._is_streaming = False
+            self._state.runner.when_settled(self._rest)
+
+    def _rest(self) -> None:
+        self._is_streaming = False
 
     def _check_idle(self) -> None:
+        self._state.runner.settle()
         if self._is_streaming:
             raise RequestError("the session is generating: finish or close its stream first")
 

@@ -23,7 +23,11 @@ Logits = Float32[Tensor, " vocab"]
 
 @runtime_checkable
 class Grammar(Protocol):
-    """A rule that the text must follow, such as a JSON schema."""
+    """A rule that the text must follow, such as a JSON schema.
+
+    In an engine the worker asks it between two steps of all jobs: it should be quick, and must not
+    use the engine.
+    """
 
     def allowed(self, ids: Sequence[int]) -> Bool[Tensor, " vocab"] | None:
         """Return which tokens may follow the ids of the text so far; None allows all.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar, cast
@@ -31,6 +32,8 @@ class Ask:
         events: Of a task, as they come; None behind the last.
         result: What came of the work; in the end what the job is told.
         error: What went wrong instead.
+        is_left: Whether the job wants no more of it. Set by the job, which must not wait: the
+            garbage collector leaves streams in any thread and at any place.
     """
 
     def __init__(self, ticket: Ticket[Any], work: Work | Task[Any]) -> None:
@@ -40,8 +43,9 @@ class Ask:
         self.events: SimpleQueue[Event | None] = SimpleQueue()
         self.result: Any = None
         self.error: BaseException | None = None
+        self.is_left = self._is_over = False
         self._task = work if isinstance(work, Generator) else None
-        self._is_left = False
+        self._after: deque[Callable[[], None]] = deque()
         self._ended = threading.Event()
         if isinstance(work, Generator):
             self.advance()
@@ -51,12 +55,17 @@ class Ask:
     @property
     def num_tokens(self) -> int:
         """Tokens of the forward pass; a call has none."""
-        return self.work.num_tokens if isinstance(self.work, Step) else 0
+        return self.work.num_tokens if isinstance(self.work, Step) and not self.is_unwanted else 0
+
+    @property
+    def is_task(self) -> bool:
+        """Whether something may come behind the next step."""
+        return self._task is not None
 
     @property
     def is_unwanted(self) -> bool:
         """Whether nobody waits for the rest."""
-        return self._is_left or self.ticket.is_cancelled
+        return self.is_left or self.ticket.is_cancelled or self.ticket.has_ended
 
     def advance(self) -> None:
         """Hand over `result`: a task goes on with it to its next step, all else has ended."""
@@ -73,29 +82,45 @@ class Ask:
                 return
             except StopIteration as end:
                 self.result = end.value
-            except Exception as error:  # noqa: BLE001 - handed over to the job
+            except BaseException as error:  # noqa: BLE001 - handed over to the job
                 self.error = error
-        self.events.put(None)
-        self._ended.set()
+        self._end()
 
     def fail(self, error: BaseException) -> None:
         """End with an error."""
         self.error = error
         self.advance()
 
+    def then(self, work: Callable[[], None]) -> bool:
+        """Have work done, without waiting, by whoever ends this; False if it has ended."""
+        self._after.append(work)
+        if not self._is_over:
+            return True
+        try:
+            self._after.remove(work)
+        except ValueError:
+            return True
+        return False
+
+    def wait_end(self) -> None:
+        """Wait until nobody works on it any more."""
+        self._ended.wait()
+
     def wait(self) -> Any:
         """Wait for the end; return the result or raise the error. Called by the job."""
-        self._ended.wait()
+        self.wait_end()
         if self.error is not None:
             raise self.error
         return self.result
 
-    def leave(self) -> None:
-        """Want no more of a task, and wait until nobody works on it. Called by the job."""
-        self._is_left = True
-        self._ended.wait()
+    def _end(self) -> None:
         if self._task is not None:
             self._task.close()
+        self._is_over = True
+        while self._after:
+            self._after.popleft()()
+        self.events.put(None)
+        self._ended.set()
 
 
 class Ticket(Generic[T]):
@@ -110,6 +135,7 @@ class Ticket(Generic[T]):
         on_done: Callable[[], None] | None = None,
     ) -> None:
         self.is_cancelled = False
+        self.has_ended = False
         self._work: Callable[[], T] | None = lambda: job(make(self))
         self._on_cancel, self._on_done = on_cancel, on_done
         self._done = threading.Event()
@@ -150,6 +176,7 @@ class Ticket(Generic[T]):
             traceback.clear_frames(error.__traceback__)
             self._error = error
         self._work = None
+        self.has_ended = True
 
     def finish(self) -> None:
         """Let those go on who wait for the result; called by the engine."""

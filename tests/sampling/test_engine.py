@@ -10,9 +10,8 @@ from weakref import WeakSet
 
 import numpy as np
 import pytest
-import torch
 
-from mogao.config import EngineConfig, TextSamplingConfig
+from mogao.config import EngineConfig
 from mogao.errors import BusyError, CancelledError, RequestError
 from mogao.packing.layout import TokenKind
 from mogao.pipeline import Mogao
@@ -25,12 +24,6 @@ from mogao.sequence import Pixels
 from tests.tiny import picture, tiny_generation
 
 Told = tuple[str, list[Pixels]]
-
-
-@pytest.fixture
-def engine(model: Mogao) -> Iterator[Engine]:
-    with Engine(model.parts, generation=tiny_generation()) as opened:
-        yield opened
 
 
 def write(session: Session) -> Told:
@@ -159,65 +152,6 @@ def test_events_stream_and_leaving_early_cancels(model: Mogao, engine: Engine) -
     while engine.metrics().active and time.monotonic() < until:
         time.sleep(0.01)
     assert engine.metrics().active == 0
-
-
-def test_a_text_goes_on_while_its_reader_waits(engine: Engine) -> None:
-    gate, begun = threading.Event(), threading.Event()
-
-    def slow_reader(session: Session) -> int:
-        session.extend("once upon a time")
-        stream = session.stream(forbid_images=True, max_tokens=12)
-        next(stream)
-        begun.set()
-        gate.wait(30)
-        return sum(isinstance(event, TextDelta) for event in stream)
-
-    ticket = engine.submit(slow_reader)
-    assert begun.wait(30)
-    until = time.monotonic() + 30
-    while engine.metrics().tokens < 12 and time.monotonic() < until:
-        time.sleep(0.01)
-    assert engine.metrics().tokens >= 12
-    gate.set()
-    assert ticket.result(timeout=30.0) > 0
-
-
-@pytest.mark.parametrize("pause", [0.0, 0.1])
-def test_a_text_left_early_is_as_if_never_begun_but_for_one_draw(
-    model: Mogao, engine: Engine, pause: float
-) -> None:
-    text = TextSamplingConfig(max_tokens=8, temperature=1.0)
-    settings = tiny_generation().model_copy(update={"text": text})
-
-    def paused(session: Session) -> Told:
-        session.extend("once upon a time", role="user")
-        stream = session.stream(forbid_images=True, max_tokens=20)
-        next(stream)
-        time.sleep(pause)
-        stream.close()
-        return session.generate_text(max_tokens=12), []
-
-    alone = paused(model.session(seed=1, generation=settings))
-    other = model.session(seed=1, generation=settings)
-    other.extend("once upon a time", role="user")
-    tickets = [engine.submit(paused, seed=1, generation=settings), engine.submit(write)]
-    assert tickets[0].result(timeout=30.0) == alone
-    assert other.generate_text(max_tokens=12) != alone[0]
-
-
-def test_a_grammar_without_a_way_on_ends_its_own_job(engine: Engine) -> None:
-    class Dead:
-        def allowed(self, ids):
-            return torch.zeros(272, dtype=torch.bool) if len(ids) > 2 else None
-
-    def stuck(session: Session) -> str:
-        session.extend("once upon a time")
-        return session.generate_text(max_tokens=12, grammar=Dead())
-
-    bad, good = engine.submit(stuck), engine.submit(write)
-    with pytest.raises(RequestError, match="grammar allows no token"):
-        bad.result(timeout=30.0)
-    assert good.result(timeout=30.0)[0]
 
 
 def test_a_cancelled_job_ends_and_frees_its_place(engine: Engine) -> None:

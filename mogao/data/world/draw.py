@@ -47,7 +47,7 @@ PROMPT_WEIGHT = 0.1
 def draw(rng: np.random.Generator, settings: Settings) -> Script:
     """A text, then the picture it asks for: mostly a plain document, at times a user's wish."""
     family, scene, relation = family_scene(rng, settings)
-    form = pick_weighted(rng, dict(settings.forms) or FORMS)
+    form = pick_weighted(rng, form_weights(settings))
     if form == "geneval" and family != "mixed":
         prompt = geneval_prompt(groups_of(scene.objects), relation)
     else:
@@ -91,6 +91,12 @@ def family_weights(settings: Settings, families: Families = FAMILIES) -> dict[st
         for name, (weight, least) in families.items()
         if least <= settings.max_objects
     }
+
+
+def form_weights(settings: Settings) -> dict[str, float]:
+    """Weights of the forms of a drawing's text: those that settings name, else those of `FORMS`."""
+    chosen = settings.forms or FORMS
+    return {name: chosen.get(name, 0.0) for name in FORMS}
 
 
 def choose_groups(
