@@ -39,7 +39,6 @@ PAGE_SLOTS = 8
 """Texts that are decoded as one batch lie on one page of so many; memory is taken by the page."""
 
 T = TypeVar("T")
-Result = TypeVar("Result")
 
 
 @dataclass(slots=True)

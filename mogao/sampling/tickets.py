@@ -54,7 +54,7 @@ class Ask:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of the forward pass; a call has none."""
+        """Tokens of the forward pass; a call and what nobody wants have none."""
         return self.work.num_tokens if isinstance(self.work, Step) and not self.is_unwanted else 0
 
     @property

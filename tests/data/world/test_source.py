@@ -1,6 +1,7 @@
 """The world gives the same document for the same number, everywhere and every time."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,16 +64,19 @@ def test_styles_and_objects_follow_the_config() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipes", "message"),
+    ("settings", "message"),
     [
-        ({"drew": 1.0}, "did you mean 'draw'"),
-        ({"draw": -1.0}, "expected 0 or more"),
-        ({"draw": 0.0}, "all weights are 0"),
+        ({"recipes": {"drew": 1.0}}, "did you mean 'draw'"),
+        ({"recipes": {"draw": -1.0}}, "expected 0 or more"),
+        ({"recipes": {"draw": 0.0}}, "recipes: all weights are 0"),
+        ({"forms": {"4": 1.0}}, "forms: got '4'"),
+        ({"forms": {"3": -1.0}}, "expected 0 or more"),
+        ({"forms": {"3": 0.0}}, "forms: all weights are 0"),
     ],
 )
-def test_wrong_recipes_are_refused(recipes: dict[str, float], message: str) -> None:
+def test_wrong_recipes_and_forms_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        World(WorldConfig(recipes=recipes))
+        World(WorldConfig(**settings))
 
 
 @pytest.mark.parametrize(
@@ -99,19 +103,6 @@ def test_families_decide_what_scenes_are_about() -> None:
 def test_forms_decide_how_drawings_are_said() -> None:
     world = World(WorldConfig(recipes={"draw": 1.0}, forms={"geneval": 1.0, "3": 1.0}))
     assert {world.item(i).meta["truth"]["form"] for i in range(40)} == {"geneval", "3"}
-
-
-@pytest.mark.parametrize(
-    ("forms", "message"),
-    [
-        ({"4": 1.0}, "forms: got '4'"),
-        ({"3": -1.0}, "expected 0 or more"),
-        ({"3": 0.0}, "forms: all weights are 0"),
-    ],
-)
-def test_wrong_forms_are_refused(forms: dict[str, float], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        World(WorldConfig(forms=forms))
 
 
 def test_weights_of_zero_are_never_drawn() -> None:
