@@ -125,6 +125,9 @@ def main() -> int:
     except MogaoError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"error: cannot write {arguments.out}: {error.strerror}", file=sys.stderr)
+        return 6
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130

@@ -119,6 +119,7 @@ def generate(
     image: Pictures = None,
     max_images: Annotated[int | None, typer.Option(min=0, help="Most pictures to draw.")] = None,
     force_image: Annotated[bool, typer.Option(help="Start with a picture at once.")] = False,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Write text only.")] = False,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Pixels of a picture.")] = None,
     settings: Settings = None,
     model: Model = "nano",
@@ -132,7 +133,10 @@ def generate(
     command.run(
         command.Request(document=document, prompt=prompt, images=image or [], out=out),
         options=command.StreamOptions(
-            max_images=max_images, force_image=force_image, size=command.parse_size(size)
+            max_images=max_images,
+            force_image=force_image,
+            forbid_images=no_images,
+            size=command.parse_size(size),
         ),
         context=command.open_context(model, dtype=dtype, seed=seed, settings=settings),
         as_json=as_json,
@@ -337,12 +341,17 @@ Peers = Annotated[bool, typer.Option("--peers", help="Also measure others at the
 @bench_app.command(name="decode")
 @_verb
 def bench_decode(
-    *, peers: Peers = False, compiled: Compiled = True, dtype: Dtype = "auto", as_json: Json = False
+    *,
+    peers: Peers = False,
+    compiled: Compiled = True,
+    dtype: Dtype = "auto",
+    seed: Seed = 0,
+    as_json: Json = False,
 ) -> None:
     """Tokens a second of text behind prompts of 256 to 4,096 tokens."""
     from mogao.commands import bench as command
 
-    command.decode(peers=peers, compiled=compiled, dtype=dtype, as_json=as_json)
+    command.decode(peers=peers, compiled=compiled, dtype=dtype, seed=seed, as_json=as_json)
 
 
 @bench_app.command(name="denoise")
@@ -353,23 +362,31 @@ def bench_denoise(
     compiled: Compiled = True,
     model: Model = "nano",
     dtype: Dtype = "auto",
+    seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Seconds of a denoise step under one, two and three guidance branches."""
     from mogao.commands import bench as command
 
-    command.denoise(peers=peers, compiled=compiled, model=model, dtype=dtype, as_json=as_json)
+    command.denoise(
+        peers=peers, compiled=compiled, model=model, dtype=dtype, seed=seed, as_json=as_json
+    )
 
 
 @bench_app.command(name="interleave")
 @_verb
 def bench_interleave(
-    *, peers: Peers = False, compiled: Compiled = True, dtype: Dtype = "auto", as_json: Json = False
+    *,
+    peers: Peers = False,
+    compiled: Compiled = True,
+    dtype: Dtype = "auto",
+    seed: Seed = 0,
+    as_json: Json = False,
 ) -> None:
     """Seconds of a document with two texts and two pictures."""
     from mogao.commands import bench as command
 
-    command.interleave(peers=peers, compiled=compiled, dtype=dtype, as_json=as_json)
+    command.interleave(peers=peers, compiled=compiled, dtype=dtype, seed=seed, as_json=as_json)
 
 
 @bench_app.command(name="batch")
@@ -379,12 +396,13 @@ def bench_batch(
     compiled: Compiled = True,
     model: Model = "nano",
     dtype: Dtype = "auto",
+    seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Seconds of eight requests together and one after another."""
     from mogao.commands import bench as command
 
-    command.batch(compiled=compiled, model=model, dtype=dtype, as_json=as_json)
+    command.batch(compiled=compiled, model=model, dtype=dtype, seed=seed, as_json=as_json)
 
 
 app.add_typer(data_app, name="data")

@@ -54,9 +54,37 @@ def write_folder(folder: str | Path, files: Mapping[str, bytes]) -> None:
             (Path(temporary) / name).replace(folder / name)
 
 
+def append_row(path: str | Path, row: Mapping[str, Any]) -> None:
+    """Write one JSON object as a line at the end of a file."""
+    with Path(path).open("a", encoding="utf-8") as log:
+        log.write(to_json(row) + "\n")
+
+
+def whole_rows(path: str | Path) -> list[dict[str, Any]]:
+    """Return the rows of a file that `append_row` wrote; none where there is no file.
+
+    A last line that an interruption cut short is removed from the file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return []
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        atomic_write(path, whole)
+    return [json.loads(line) for line in whole.splitlines()]
+
+
 def to_json(value: Any) -> str:
-    """One JSON object on one line; paths become strings, numpy and torch scalars numbers."""
-    return json.dumps(value, ensure_ascii=False, default=_plain)
+    """One JSON object on one line; paths become strings, numpy and torch scalars numbers.
+
+    What is no finite number becomes null: JSON knows no other.
+    """
+    text = json.dumps(value, ensure_ascii=False, default=_plain)
+    if "NaN" in text or "Infinity" in text:
+        finite = json.loads(text, parse_constant=lambda _: None)
+        text = json.dumps(finite, ensure_ascii=False)
+    return text
 
 
 def _plain(value: Any) -> Any:

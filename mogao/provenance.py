@@ -6,13 +6,18 @@ thread count only where the caller has imported it already.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from mogao.errors import ConfigError
+from mogao.files import atomic_write, to_json
 
 PACKAGES = ("mogao", "torch", "transformers", "diffusers", "numpy")
 
@@ -30,6 +35,27 @@ def provenance(dtype: str | None = None) -> dict[str, Any]:
         "commit": commit(),
         "versions": _versions(),
     }
+
+
+def keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write the settings of a new run into its folder, or compare with those of the run there.
+
+    Raises:
+        ConfigError: The folder was filled with other settings.
+    """
+    path = folder / "settings.json"
+    settings = json.loads(to_json(settings))
+    if not path.is_file():
+        atomic_write(path, json.dumps(settings, indent=2) + "\n")
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if before != settings:
+        names = dict.fromkeys([*settings, *before])
+        changed = [name for name in names if before.get(name) != settings.get(name)]
+        raise ConfigError(
+            f"{folder} was filled with another {', '.join(changed)}; choose another --out, "
+            "or the settings in its settings.json"
+        )
 
 
 def commit() -> str | None:

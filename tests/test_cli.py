@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer.main
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -62,9 +63,13 @@ def test_version() -> None:
 
 
 def test_every_verb_explains_itself_and_takes_json_and_seed() -> None:
-    verbs = [["generate"], ["sample"], ["ask"], ["edit"], ["chat"], ["train"], ["info"],
-             ["data", "check"], ["data", "show"], ["data", "build"],
-             ["bench", "ectf"], ["bench", "train"]]  # fmt: skip
+    root = typer.main.get_command(app)
+    verbs = [
+        [name, *rest]
+        for name, command in getattr(root, "commands", {}).items()
+        for rest in ([[inner] for inner in getattr(command, "commands", {})] or [[]])
+    ]
+    assert len(verbs) >= 16
     for verb in verbs:
         result = run(*verb, "--help")
         assert result.exit_code == 0
@@ -202,6 +207,13 @@ def test_interruption_is_exit_130_and_leaves_nothing_behind(
     arguments = ["generate", "--prompt", "x", "--force-image", "--out", out, *FEW_STEPS, *tiny]
     assert "interrupted" in error_of(EXIT_INTERRUPTED, *arguments)
     assert not out.exists()
+
+
+def test_a_text_alone_can_be_asked_for(tiny: list[str], tmp_path: Path) -> None:
+    arguments = ["generate", "--prompt", "x", "--no-images", "--out", tmp_path / "o", *tiny]
+    assert result_of(*arguments, "--set", "text.max_tokens=40")["pictures"] == 0
+    message = error_of(RequestError.exit_code, *arguments, "--force-image")
+    assert "forbid" in message
 
 
 # --- what the verbs do --------------------------------------------------------------------------

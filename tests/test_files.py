@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mogao.files import atomic_path, atomic_write, to_json, write_folder
+from mogao.files import (
+    append_row,
+    atomic_path,
+    atomic_write,
+    to_json,
+    whole_rows,
+    write_folder,
+)
 
 
 def test_written_file_has_the_content_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -49,3 +56,20 @@ def test_json_takes_paths_and_numpy_values_on_one_line() -> None:
 def test_json_refuses_what_it_cannot_say() -> None:
     with pytest.raises(TypeError, match="set"):
         to_json({"x": {1}})
+
+
+def test_json_has_no_word_for_what_is_no_finite_number() -> None:
+    values = {"a": float("nan"), "b": [float("inf"), -float("inf"), 1.5], "NaN": "NaN"}
+    assert json.loads(to_json(values)) == {"a": None, "b": [None, None, 1.5], "NaN": "NaN"}
+
+
+def test_a_log_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    assert whole_rows(path) == []
+    append_row(path, {"a": 1})
+    append_row(path, {"a": 2})
+    with path.open("a") as log:
+        log.write('{"a": 3')
+    assert whole_rows(path) == [{"a": 1}, {"a": 2}]
+    append_row(path, {"a": 4})
+    assert whole_rows(path) == [{"a": 1}, {"a": 2}, {"a": 4}]

@@ -17,19 +17,22 @@ from mogao.cli import app
 from tests.tiny import tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
-SHOWN = ("README.md", "CONTRIBUTING.md", "docs/start.md")
+SHOWN = (
+    "README.md", "CONTRIBUTING.md", "docs/start.md", "docs/training.md", "docs/data.md",
+    "docs/sampling.md",
+)  # fmt: skip
 
 
 def code_blocks(name: str, language: str) -> list[str]:
     text = (ROOT / name).read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+    return re.findall(rf"```(?:{language})\n(.*?)```", text, flags=re.DOTALL)
 
 
 def shown_commands() -> list[tuple[str, ...]]:
     """Every `mogao` and `make` line of the code blocks, once."""
-    blocks = [block for name in SHOWN for block in code_blocks(name, "bash")]
+    blocks = [block for name in SHOWN for block in code_blocks(name, "bash|console")]
     lines = [line for block in blocks for line in block.splitlines()]
-    words = [tuple(shlex.split(line, comments=True)) for line in lines]
+    words = [tuple(shlex.split(line.removeprefix("$ "), comments=True)) for line in lines]
     return list(dict.fromkeys(line for line in words if line[:1] in (("mogao",), ("make",))))
 
 
@@ -83,6 +86,7 @@ def test_demo_writes_a_page_with_pictures_and_text(
         runpy.run_path(str(ROOT / "examples/demo.py"), run_name="__main__")
     assert ended.value.code == 0
     page = (tmp_path / "index.html").read_text()
+    # A source and its edit at least; how many a story opens is up to the model.
     assert page.count("<figure>") >= 3
     assert page.count("<h2>") == 4
     trace = json.loads((tmp_path / "trace.json").read_text())
@@ -99,3 +103,18 @@ def test_demo_names_a_missing_model(
     assert ended.value.code == 5
     assert "nowhere" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_demo_says_that_a_disk_is_full(
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    arguments = ["demo.py", "--model", str(tiny_model_folder), "--out", str(tmp_path / "file/o")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "examples/demo.py"), run_name="__main__")
+    assert ended.value.code == 6
+    assert "cannot write" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,9 @@ def small_model(*, dtype: str, compiled: bool) -> Mogao:
     return Mogao.from_config(config, tokenizer=tokenizer, generation=generation, dtype=dtype)
 
 
-def decode(*, dtype: str, compiled: bool, contexts: Sequence[int] = CONTEXTS) -> dict[str, Any]:
+def decode(
+    *, dtype: str, compiled: bool, contexts: Sequence[int] = CONTEXTS, seed: int = 0
+) -> dict[str, Any]:
     """Measure text decoding behind prompts of several lengths, prefill excluded."""
     model = small_model(dtype=dtype, compiled=compiled)
     grammar = OnlyText(model)
@@ -91,7 +94,7 @@ def decode(*, dtype: str, compiled: bool, contexts: Sequence[int] = CONTEXTS) ->
     for context in contexts:
         rates = []
         for number in range(REPEATS + 1):
-            session = model.session()
+            session = model.session(seed=seed)
             session.extend("x" * (context - 1))
             session.generate_text(max_tokens=NEW_TOKENS, grammar=grammar)
             if not number:
@@ -103,7 +106,13 @@ def decode(*, dtype: str, compiled: bool, contexts: Sequence[int] = CONTEXTS) ->
 
 
 def denoise(
-    *, model: Mogao, side: int, history: int, branches: Sequence[int], picture: bool = True
+    *,
+    model: Mogao,
+    side: int,
+    history: int,
+    branches: Sequence[int],
+    picture: bool = True,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Measure one denoise step under one, two and three guidance branches.
 
@@ -113,41 +122,44 @@ def denoise(
         history: Text tokens before it.
         branches: Numbers of branches.
         picture: Whether a picture of the same size comes first; three branches need one.
+        seed: Of the noise.
     """
     settings = {
         1: ImageSamplingConfig(guidance="off"),
         2: ImageSamplingConfig(guidance="text_only"),
         3: ImageSamplingConfig(guidance="mogao"),
     }
-    noise = np.random.default_rng(0)
+    noise = np.random.default_rng(seed)
     shown = noise.integers(0, 256, (side, side, 3), dtype=np.uint8)
     grid = (side // model.config.token_pixels,) * 2
     rows = []
-    for count in branches:
-        session = model.session()
+    for num in branches:
+        session = model.session(seed=seed)
         session.extend([ImageSegment(shown)] * picture + [TextSegment("x" * history)])
         transcript = session.state.transcript
         with torch.inference_mode():
             transcript.open_picture(ImageSegment(shown))
-            velocity, _ = session.state.guided_velocity(
-                settings[count], grid, drawn=transcript.index
-            )
-            latents = torch.randn(grid[0] * grid[1], model.config.transformer.latent_dim)
+            velocity, _ = session.state.guided_velocity(settings[num], grid, drawn=transcript.index)
+            size = (grid[0] * grid[1], model.config.transformer.latent_dim)
+            latents = torch.from_numpy(noise.standard_normal(size, np.float32))
             step = partial(velocity, latents, 0.5)
             for _ in range(3):
                 step()
             seconds = statistics.median(seconds_of(step) for _ in range(4 * REPEATS))
-        rows.append({"branches": count, "seconds_per_step": seconds})
+        rows.append({"branches": num, "seconds_per_step": seconds})
     return {"rows": rows}
 
 
-def interleave(*, dtype: str, compiled: bool, num_documents: int = 1) -> dict[str, Any]:
+def interleave(
+    *, dtype: str, compiled: bool, num_documents: int = 1, seed: int = 0
+) -> dict[str, Any]:
     """Measure a document: 32 tokens of text, a picture of 256 tokens, and both once more.
 
     Args:
         dtype: Compute type.
         compiled: Whether layers are compiled.
         num_documents: Several run together in an engine.
+        seed: Of the first; the others follow.
     """
     model = small_model(dtype=dtype, compiled=compiled)
     grammar = OnlyText(model)
@@ -160,21 +172,21 @@ def interleave(*, dtype: str, compiled: bool, num_documents: int = 1) -> dict[st
 
     def run() -> None:
         if num_documents == 1:
-            document(model.session())
+            document(model.session(seed=seed))
             return
         with Engine(model.parts, generation=model.generation) as engine:
-            list(engine.map([document] * num_documents, seeds=range(num_documents)))
+            list(engine.map([document] * num_documents, seeds=count(seed)))
 
     run()
     return {"seconds": statistics.median(seconds_of(run) for _ in range(REPEATS))}
 
 
-def picture(*, dtype: str, compiled: bool) -> dict[str, Any]:
+def picture(*, dtype: str, compiled: bool, seed: int = 0) -> dict[str, Any]:
     """Measure one picture of 256 tokens behind 24 of text: 20 evaluations of two branches."""
     model = small_model(dtype=dtype, compiled=compiled)
 
     def run() -> None:
-        session = model.session()
+        session = model.session(seed=seed)
         session.extend("x" * 24)
         session.generate_image()
 
@@ -185,12 +197,13 @@ def picture(*, dtype: str, compiled: bool) -> dict[str, Any]:
 Job = Callable[[Session], tuple[str, list[Pixels]]]
 
 
-def batch(*, model: Mogao, exact: Mogao) -> dict[str, Any]:
+def batch(*, model: Mogao, exact: Mogao, seed: int = 0) -> dict[str, Any]:
     """Measure eight requests together and in turn: texts, pictures, four of each.
 
     Args:
         model: Measured in its own type.
         exact: The same model in float32, in which results are compared.
+        seed: Of the first request; the others follow.
     """
     grammar = OnlyText(model)
     size = len(model.parts.tokenizer.encode(PROMPT))
@@ -208,10 +221,11 @@ def batch(*, model: Mogao, exact: Mogao) -> dict[str, Any]:
         "pictures": [picture] * 8,
         "mixed": [text, picture] * 4,
     }
+    runs = (partial(_in_turn, seed=seed), partial(_together, seed=seed))
     rows = []
     for mix, jobs in mixes.items():
-        in_turn, together = (_times(model, jobs, run) for run in (_in_turn, _together))
-        alone, joined = _in_turn(exact, jobs), _together(exact, jobs)
+        in_turn, together = (_times(model, jobs, run) for run in runs)
+        alone, joined = (run(exact, jobs) for run in runs)
         rows.append({
             "mix": mix,
             "together_seconds": together,
@@ -234,13 +248,13 @@ def _times(model: Mogao, jobs: Sequence[Job], run: Callable[..., object]) -> flo
     return statistics.median(times)
 
 
-def _in_turn(model: Mogao, jobs: Sequence[Job]) -> list[tuple[str, list[Pixels]]]:
-    return [job(model.session(seed=seed)) for seed, job in enumerate(jobs)]
+def _in_turn(model: Mogao, jobs: Sequence[Job], *, seed: int) -> list[tuple[str, list[Pixels]]]:
+    return [job(model.session(seed=own)) for own, job in enumerate(jobs, start=seed)]
 
 
-def _together(model: Mogao, jobs: Sequence[Job]) -> list[tuple[str, list[Pixels]]]:
+def _together(model: Mogao, jobs: Sequence[Job], *, seed: int) -> list[tuple[str, list[Pixels]]]:
     with Engine(model.parts, generation=model.generation) as engine:
-        return list(engine.map(jobs, seeds=range(len(jobs))))
+        return list(engine.map(jobs, seeds=count(seed)))
 
 
 def _equal(one: tuple[str, list[Pixels]], other: tuple[str, list[Pixels]]) -> bool:

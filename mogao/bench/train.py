@@ -61,9 +61,8 @@ def run(
         train_step(state, config)
     task.flops = 0.0
     started = time.perf_counter()
-    rate = matrix_flops_per_second(dtype)
+    rate = matrix_flops_per_second()
     results = [train_step(state, config) for _ in range(TIMED_STEPS)]
-    rate = max(rate, matrix_flops_per_second(dtype))
     seconds = sum(result.seconds for result in results)
     tokens = sum(result.counts["tokens"] for result in results)
     padding = sum(result.counts["padding"] for result in results)

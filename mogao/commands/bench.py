@@ -34,19 +34,21 @@ def train(*, compile_layers: bool, seed: int, as_json: bool) -> None:
     finish(provenance(facts.get("dtype")) | facts, _lines(facts), as_json=as_json)
 
 
-def decode(*, peers: bool, compiled: bool, dtype: str, as_json: bool) -> None:
+def decode(*, peers: bool, compiled: bool, dtype: str, seed: int, as_json: bool) -> None:
     """Text at several contexts, beside `transformers` Llama of the same shape."""
     from mogao.bench import sampling
     from mogao.bench.peers import llama_decode
 
-    facts = sampling.decode(dtype=dtype, compiled=compiled)
+    facts = sampling.decode(dtype=dtype, compiled=compiled, seed=seed)
     if peers:
         llama = llama_decode(dtype=_torch_dtype(dtype), contexts=sampling.CONTEXTS)
         facts["peers"] = {"llama": llama}
     _show(facts, dtype=dtype, compiled=compiled, as_json=as_json)
 
 
-def denoise(*, peers: bool, compiled: bool, model: str, dtype: str, as_json: bool) -> None:
+def denoise(
+    *, peers: bool, compiled: bool, model: str, dtype: str, seed: int, as_json: bool
+) -> None:
     """One denoise step under one to three branches, beside the `diffusers` OmniGen transformer.
 
     With peers also a whole small picture, beside `transformers` Janus.
@@ -57,7 +59,7 @@ def denoise(*, peers: bool, compiled: bool, model: str, dtype: str, as_json: boo
 
     runtime = sampling.runtime(compiled=compiled)
     loaded = Mogao.from_pretrained(model, dtype=dtype, runtime=runtime)
-    facts = sampling.denoise(model=loaded, side=128, history=24, branches=(1, 2, 3))
+    facts = sampling.denoise(model=loaded, side=128, history=24, branches=(1, 2, 3), seed=seed)
     if peers:
         facts["small"] = sampling.denoise(
             model=sampling.small_model(dtype=dtype, compiled=compiled),
@@ -65,10 +67,11 @@ def denoise(*, peers: bool, compiled: bool, model: str, dtype: str, as_json: boo
             history=PICTURE_TOKENS,
             branches=(1, 2),
             picture=False,
+            seed=seed,
         )
         rows = [omnigen_step(dtype=_torch_dtype(dtype), branches=n, history=PICTURE_TOKENS)
                 for n in (1, 2)]  # fmt: skip
-        facts["picture"] = sampling.picture(dtype=dtype, compiled=compiled)
+        facts["picture"] = sampling.picture(dtype=dtype, compiled=compiled, seed=seed)
         facts["peers"] = {
             "omnigen": {"rows": rows},
             "janus": janus_picture(dtype=_torch_dtype(dtype)),
@@ -76,23 +79,25 @@ def denoise(*, peers: bool, compiled: bool, model: str, dtype: str, as_json: boo
     _show(facts, dtype=dtype, compiled=compiled, as_json=as_json)
 
 
-def interleave(*, peers: bool, compiled: bool, dtype: str, as_json: bool) -> None:
+def interleave(*, peers: bool, compiled: bool, dtype: str, seed: int, as_json: bool) -> None:
     """A document of two texts and two pictures, beside `transfusion-pytorch`."""
     from mogao.bench import sampling
     from mogao.bench.peers import transfusion_documents
 
-    facts = sampling.interleave(dtype=dtype, compiled=compiled)
+    facts = sampling.interleave(dtype=dtype, compiled=compiled, seed=seed)
     if peers:
         one, eight = (
             transfusion_documents(dtype=_torch_dtype(dtype), num_documents=count)
             for count in (1, 8)
         )
-        facts["eight"] = sampling.interleave(dtype=dtype, compiled=compiled, num_documents=8)
+        facts["eight"] = sampling.interleave(
+            dtype=dtype, compiled=compiled, num_documents=8, seed=seed
+        )
         facts["peers"] = {"transfusion-pytorch": one | {"eight_seconds": eight["seconds"]}}
     _show(facts, dtype=dtype, compiled=compiled, as_json=as_json)
 
 
-def batch(*, compiled: bool, model: str, dtype: str, as_json: bool) -> None:
+def batch(*, compiled: bool, model: str, dtype: str, seed: int, as_json: bool) -> None:
     """Eight requests together and in turn."""
     from mogao.bench import sampling
     from mogao.pipeline import Mogao
@@ -103,6 +108,7 @@ def batch(*, compiled: bool, model: str, dtype: str, as_json: bool) -> None:
         exact=Mogao.from_pretrained(
             model, dtype="float32", runtime=sampling.runtime(compiled=False)
         ),
+        seed=seed,
     )
     _show(facts, dtype=dtype, compiled=compiled, as_json=as_json)
 

@@ -47,6 +47,7 @@ class StreamOptions:
 
     max_images: int | None = None
     force_image: bool = False
+    forbid_images: bool = False
     size: tuple[int, int] | None = None
 
 
@@ -101,6 +102,7 @@ def stream(session: Session, options: StreamOptions, *, quiet: bool) -> Reply:
             session.stream(
                 max_images=options.max_images,
                 force_image=options.force_image,
+                forbid_images=options.forbid_images,
                 image_size=options.size,
             ),
             show=show,

@@ -6,7 +6,6 @@ finished picture, and `DIR/settings.json`. A second run goes on where the first 
 
 from __future__ import annotations
 
-import json
 import time
 from functools import partial
 from pathlib import Path
@@ -16,8 +15,8 @@ from mogao.commands.output import counted, finish
 from mogao.commands.rows import picture_paths, read_rows
 from mogao.commands.support import Context, open_context, parse_size, require_text
 from mogao.data.images import read_image, save_png
-from mogao.errors import ConfigError
-from mogao.files import atomic_write, to_json
+from mogao.files import append_row, whole_rows
+from mogao.provenance import keep_settings
 from mogao.sampling.session import Session
 from mogao.sequence import Pixels
 
@@ -37,7 +36,7 @@ def run(
     rows = read_rows(prompts, required={"prompt": str}, optional={"images": list})
     for row in rows:
         require_text(row["prompt"], what=f"{prompts}: prompt of row {row['id']!r}")
-    _keep_settings(out, context.settings() | {"size": size})
+    keep_settings(out, context.settings() | {"size": size})
     done = _finished(out)
     jobs = [(row, k) for row in rows for k in range(num) if (row["id"], k) not in done]
     start = time.perf_counter()
@@ -94,41 +93,10 @@ def _keep(
         "seed": seed,
         "seconds": round(seconds, 3),
     }
-    with (out / "manifest.jsonl").open("a", encoding="utf-8") as manifest:
-        manifest.write(to_json(entry) + "\n")
-
-
-def _keep_settings(out: Path, settings: dict[str, Any]) -> None:
-    """Write the settings of a new run, or compare with those of the run that is resumed.
-
-    Raises:
-        ConfigError: The folder was filled with other settings.
-    """
-    path = out / "settings.json"
-    settings = json.loads(to_json(settings))
-    if not path.is_file():
-        atomic_write(path, json.dumps(settings, indent=2) + "\n")
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    if before != settings:
-        changed = [key for key in settings if before.get(key) != settings[key]]
-        raise ConfigError(
-            f"{out} was filled with another {', '.join(changed)}; choose another --out, "
-            "or the settings in its settings.json"
-        )
+    append_row(out / "manifest.jsonl", entry)
 
 
 def _finished(out: Path) -> set[tuple[str, int]]:
-    """(id, k) of the pictures that the manifest names and that are on the disk.
-
-    A last line that an interruption cut short is removed, so that its picture is drawn again.
-    """
-    path = out / "manifest.jsonl"
-    if not path.is_file():
-        return set()
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        atomic_write(path, whole)
-    entries = [json.loads(line) for line in whole.splitlines()]
+    """(id, k) of the pictures that the manifest names and that are on the disk."""
+    entries = whole_rows(out / "manifest.jsonl")
     return {(entry["id"], entry["k"]) for entry in entries if (out / entry["path"]).is_file()}

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mogao.errors import ConfigError, nearest
+from mogao.files import atomic_write
 
 Kind = Literal["text", "vit", "clean", "noisy"]
 Branch = Literal["text", "visual"]
@@ -91,7 +92,7 @@ def save(config: Config, path: str | Path) -> None:
         text = json.dumps(data, indent=2) + "\n"
     else:
         text = yaml.safe_dump(data, sort_keys=False)
-    path.write_text(text, encoding="utf-8")
+    atomic_write(path, text)
 
 
 def _explain(cls: type[Config], item: Any) -> str:

@@ -171,6 +171,12 @@ class RunConfig(Config):
     max_bad_steps: Count = 20
     """Training stops after this many skipped steps in a row."""
 
+    @model_validator(mode="after")
+    def _only_joint_runs_compile(self) -> RunConfig:
+        if self.compile == "on" and not isinstance(self.task, JointTask):
+            raise ValueError(f"compile is on, but a run of kind {self.task.kind} is never compiled")
+        return self
+
     @field_validator("compile", mode="before")
     @classmethod
     def _yaml_words(cls, value: object) -> object:

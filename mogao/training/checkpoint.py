@@ -58,13 +58,14 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any], *, step: int, keep: 
         shutil.rmtree(final, ignore_errors=True)
         partial.replace(final)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
         kept = latest_checkpoint(folder)
         raise CheckpointError(
             f"cannot write checkpoint {final}: {getattr(error, 'strerror', None) or error}; "
             + (f"{kept.name} is intact; " if kept else "there is no older one; ")
             + "free some space, then continue with --resume"
         ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     for old in _checkpoints(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final

@@ -87,17 +87,22 @@ def export_model(state: RunState, folder: Path) -> Path:
         parallel.wait()
         return folder
     partial = folder.with_name(f".partial-{folder.name}")
+    old = folder.with_name(f".old-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with state.averaged():
             state.task.export(partial, state.task.module.state_dict())
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            folder.replace(old)
         partial.replace(folder)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(
             f"cannot write {folder}: {error.strerror}; the training checkpoint is intact; free "
             "some space, then continue with --resume"
         ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
     parallel.wait()
     return folder

@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from mogao.errors import MogaoError
+from mogao.errors import CheckpointError
 from mogao.files import atomic_write
 
 QUIET = {
@@ -220,7 +220,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise MogaoError(
+        raise CheckpointError(
             f"cannot write {path}: {error.strerror}; free some space, then continue with --resume"
         ) from None
 

@@ -1,7 +1,8 @@
 """What a run can do so far: a sheet of pictures and a page of answers.
 
-In: documents of the run's own data that it has not been trained on, cut before their last learned
-segment. Out: `step-N.png` (truth above, drawn below, prompt under both) and `step-N.txt`.
+In: documents of the run's own data, cut before their last learned segment; of the endless world
+such as it has not been trained on, of records the same ones in another order. Out: `step-N.png`
+(truth above, drawn below, prompt under both) and `step-N.txt`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
 from mogao.config import DataConfig, GenerationConfig, RunConfig, reseeded
+from mogao.data.images import save_png
 from mogao.data.mixture import build_source
 from mogao.errors import RequestError
+from mogao.files import atomic_write
 from mogao.sampling.codes import Parts
 from mogao.sampling.session import Session
 from mogao.sequence import ImageSegment, InterleavedSequence, Pixels, TextSegment
@@ -68,8 +72,8 @@ class SampleSheet:
             folder / f"{checkpoint_name(step)}.txt",
         )
         if columns:
-            draw_sheet(columns).save(sheet)
-        page.write_text("\n".join(lines), encoding="utf-8")
+            save_png(np.asarray(draw_sheet(columns)), sheet)
+        atomic_write(page, "\n".join(lines))
         return sheet, page
 
 

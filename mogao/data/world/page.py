@@ -15,6 +15,7 @@ from PIL import Image
 
 from mogao.config import WorldConfig
 from mogao.data.world.source import World
+from mogao.files import atomic_write
 from mogao.sequence import ImageSegment, InterleavedSequence
 
 _STYLE = """
@@ -42,7 +43,7 @@ def write_samples_page(path: str | Path, *, config: WorldConfig, num_items: int 
         f"<h1>Samples of the world</h1><p>{num_items} documents, split {config.split}, "
         f"seed {config.seed}</p>{''.join(articles)}</body></html>\n"
     )
-    Path(path).write_text(text, encoding="utf-8")
+    atomic_write(path, text)
 
 
 def _article(document: InterleavedSequence) -> str:
