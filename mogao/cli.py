@@ -6,20 +6,13 @@ standard output. Nothing heavy is imported before a verb runs, so `mogao --help`
 
 from __future__ import annotations
 
-import errno
-import functools
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from mogao.errors import MogaoError
-
-EXIT_INTERNAL = 1
-EXIT_SYSTEM = 6
-EXIT_INTERRUPTED = 130
+from mogao.commands.groups import bench_app, data_app
+from mogao.commands.options import Batch, Dtype, Json, Model, Out, Pictures, Seed, Settings, verb
 
 app = typer.Typer(
     name="mogao",
@@ -30,64 +23,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Validate, look at and make training data.", no_args_is_help=True)
-bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
-
-Model = Annotated[str, typer.Option("--model", "-m", help="Model folder, built-in name or hub id.")]
-Dtype = Annotated[str, typer.Option(help="Compute type: auto, bfloat16 or float32.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of every random draw.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Generation setting: image.num_steps=12."),
-]
-Pictures = Annotated[
-    list[Path] | None, typer.Option("--image", metavar="FILE", help="Picture to show first.")
-]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
-Batch = Annotated[
-    Path | None, typer.Option(metavar="FILE.jsonl", help="Do many: one JSON object a line.")
-]
-
-
-def _verb(function: Callable[..., None]) -> Callable[..., None]:
-    """Turn errors of a verb into one line on standard error and an exit code."""
-
-    @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            function(*args, **kwargs)
-        except (typer.Exit, BrokenPipeError):  # typer itself ends quietly when the reader is gone
-            raise
-        except KeyboardInterrupt:
-            _fail(
-                "interrupted; finished files are whole, unfinished ones were removed",
-                EXIT_INTERRUPTED,
-            )
-        except MogaoError as error:
-            _fail(str(error), error.exit_code)
-        except OSError as error:
-            _fail(_system_message(error), EXIT_SYSTEM)
-        except Exception as error:  # a process border: no traceback for users
-            if os.environ.get("MOGAO_TRACEBACK"):
-                raise
-            name = type(error).__name__
-            _fail(f"internal: {name}: {error} (MOGAO_TRACEBACK=1 shows where)", EXIT_INTERNAL)
-
-    return run
-
-
-def _fail(message: str, code: int) -> None:
-    """Print one error line and end the process with an exit code."""
-    typer.echo("mogao: error: " + " ".join(message.split()), err=True)
-    raise typer.Exit(code)
-
-
-def _system_message(error: OSError) -> str:
-    where = f": {error.filename}" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"disk full{where}; nothing was half-written, free some space and run again"
-    return f"{error.strerror or error}{where}"
 
 
 def _version(value: bool) -> bool:
@@ -110,7 +45,7 @@ def _root(
 
 
 @app.command()
-@_verb
+@verb
 def generate(
     document: Annotated[Path | None, typer.Argument(metavar="DOC.md")] = None,
     *,
@@ -144,7 +79,7 @@ def generate(
 
 
 @app.command()
-@_verb
+@verb
 def sample(
     prompts: Annotated[Path, typer.Argument(metavar="PROMPTS.jsonl")],
     *,
@@ -165,7 +100,7 @@ def sample(
 
 
 @app.command()
-@_verb
+@verb
 def ask(
     words: Annotated[list[str] | None, typer.Argument(metavar='IMAGE... "QUESTION"')] = None,
     *,
@@ -185,7 +120,7 @@ def ask(
 
 
 @app.command()
-@_verb
+@verb
 def edit(
     words: Annotated[list[str] | None, typer.Argument(metavar='IMAGE "INSTRUCTION"')] = None,
     *,
@@ -207,7 +142,7 @@ def edit(
 
 
 @app.command()
-@_verb
+@verb
 def chat(
     *,
     settings: Settings = None,
@@ -224,7 +159,7 @@ def chat(
 
 
 @app.command()
-@_verb
+@verb
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="key.path=value")] = None,
@@ -247,7 +182,7 @@ def train(
 
 
 @app.command()
-@_verb
+@verb
 def info(
     name: Annotated[str, typer.Argument(metavar="MODEL")] = "nano",
     *,
@@ -258,151 +193,6 @@ def info(
     from mogao.commands import info as command
 
     command.run(name, as_json=as_json)
-
-
-@data_app.command()
-@_verb
-def check(
-    path: Annotated[str, typer.Argument(metavar="FILE")],
-    *,
-    seed: Seed = 0,  # noqa: ARG001  # every verb takes --seed
-    as_json: Json = False,
-) -> None:
-    """Check records: name file, line and field of every violation."""
-    from mogao.commands import data as command
-
-    command.check(path, as_json=as_json)
-
-
-@data_app.command()
-@_verb
-def show(
-    path: Annotated[str, typer.Argument(metavar="FILE|world")],
-    *,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Page with samples.")] = None,
-    num: Annotated[int, typer.Option("--n", min=1, help="How many items.")] = 12,
-    seed: Seed = 0,
-    model: Model = "nano",
-    as_json: Json = False,
-) -> None:
-    """Show the packed layout, the mask and what carries loss; for the world, a page."""
-    from mogao.commands import data as command
-
-    command.show(path, out, num=num, seed=seed, model=model, as_json=as_json)
-
-
-@data_app.command()
-@_verb
-def build(
-    *,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.jsonl", help="Records.")],
-    num: Annotated[int, typer.Option("--n", min=1, help="How many documents.")] = 100,
-    heldout: Annotated[bool, typer.Option(help="Use what training never shows.")] = False,
-    seed: Seed = 0,
-    as_json: Json = False,
-) -> None:
-    """Write documents of the offline world as records with pictures."""
-    from mogao.commands import data as command
-
-    command.build(out, num=num, heldout=heldout, seed=seed, as_json=as_json)
-
-
-Compiled = Annotated[
-    bool, typer.Option("--compile/--eager", help="Compile where a compiler exists.")
-]
-
-
-@bench_app.command()
-@_verb
-def ectf(*, seed: Seed = 0, as_json: Json = False) -> None:
-    """One packed sequence against one sequence per picture, seconds of a training step."""
-    from mogao.commands import bench as command
-
-    command.ectf(seed=seed, as_json=as_json)
-
-
-@bench_app.command(name="train")
-@_verb
-def bench_train(
-    *,
-    compiled: Compiled = True,
-    seed: Seed = 0,
-    as_json: Json = False,
-) -> None:
-    """Speed of a training step and its share of the machine's matrix rate."""
-    from mogao.commands import bench as command
-
-    command.train(compile_layers=compiled, seed=seed, as_json=as_json)
-
-
-Peers = Annotated[bool, typer.Option("--peers", help="Also measure others at the same work.")]
-
-
-@bench_app.command(name="decode")
-@_verb
-def bench_decode(
-    *,
-    peers: Peers = False,
-    compiled: Compiled = True,
-    dtype: Dtype = "auto",
-    seed: Seed = 0,
-    as_json: Json = False,
-) -> None:
-    """Tokens a second of text behind prompts of 256 to 4,096 tokens."""
-    from mogao.commands import bench as command
-
-    command.decode(peers=peers, compiled=compiled, dtype=dtype, seed=seed, as_json=as_json)
-
-
-@bench_app.command(name="denoise")
-@_verb
-def bench_denoise(
-    *,
-    peers: Peers = False,
-    compiled: Compiled = True,
-    model: Model = "nano",
-    dtype: Dtype = "auto",
-    seed: Seed = 0,
-    as_json: Json = False,
-) -> None:
-    """Seconds of a denoise step under one, two and three guidance branches."""
-    from mogao.commands import bench as command
-
-    command.denoise(
-        peers=peers, compiled=compiled, model=model, dtype=dtype, seed=seed, as_json=as_json
-    )
-
-
-@bench_app.command(name="interleave")
-@_verb
-def bench_interleave(
-    *,
-    peers: Peers = False,
-    compiled: Compiled = True,
-    dtype: Dtype = "auto",
-    seed: Seed = 0,
-    as_json: Json = False,
-) -> None:
-    """Seconds of a document with two texts and two pictures."""
-    from mogao.commands import bench as command
-
-    command.interleave(peers=peers, compiled=compiled, dtype=dtype, seed=seed, as_json=as_json)
-
-
-@bench_app.command(name="batch")
-@_verb
-def bench_batch(
-    *,
-    compiled: Compiled = True,
-    model: Model = "nano",
-    dtype: Dtype = "auto",
-    seed: Seed = 0,
-    as_json: Json = False,
-) -> None:
-    """Seconds of eight requests together and one after another."""
-    from mogao.commands import bench as command
-
-    command.batch(compiled=compiled, model=model, dtype=dtype, seed=seed, as_json=as_json)
 
 
 app.add_typer(data_app, name="data")

@@ -14,7 +14,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from mogao import __version__
-from mogao.cli import EXIT_INTERRUPTED, EXIT_SYSTEM, app
+from mogao.cli import app
+from mogao.commands.options import EXIT_INTERRUPTED, EXIT_SYSTEM
 from mogao.data.images import read_image
 from mogao.errors import CheckpointError, ConfigError, DataError, RequestError
 

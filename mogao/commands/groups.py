@@ -1,0 +1,153 @@
+"""The verbs in groups: `mogao data ...` and `mogao bench ...`.
+
+In: arguments. Out: what the modules of `mogao.commands` do with them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mogao.commands.options import Compiled, Dtype, Json, Model, Peers, Seed, verb
+
+data_app = typer.Typer(help="Validate, look at and make training data.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+
+
+@data_app.command()
+@verb
+def check(
+    path: Annotated[str, typer.Argument(metavar="FILE")],
+    *,
+    seed: Seed = 0,  # noqa: ARG001  # every verb takes --seed
+    as_json: Json = False,
+) -> None:
+    """Check records: name file, line and field of every violation."""
+    from mogao.commands import data as command
+
+    command.check(path, as_json=as_json)
+
+
+@data_app.command()
+@verb
+def show(
+    path: Annotated[str, typer.Argument(metavar="FILE|world")],
+    *,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Page with samples.")] = None,
+    num: Annotated[int, typer.Option("--n", min=1, help="How many items.")] = 12,
+    seed: Seed = 0,
+    model: Model = "nano",
+    as_json: Json = False,
+) -> None:
+    """Show the packed layout, the mask and what carries loss; for the world, a page."""
+    from mogao.commands import data as command
+
+    command.show(path, out, num=num, seed=seed, model=model, as_json=as_json)
+
+
+@data_app.command()
+@verb
+def build(
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.jsonl", help="Records.")],
+    num: Annotated[int, typer.Option("--n", min=1, help="How many documents.")] = 100,
+    heldout: Annotated[bool, typer.Option(help="Use what training never shows.")] = False,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Write documents of the offline world as records with pictures."""
+    from mogao.commands import data as command
+
+    command.build(out, num=num, heldout=heldout, seed=seed, as_json=as_json)
+
+
+@bench_app.command()
+@verb
+def ectf(*, seed: Seed = 0, as_json: Json = False) -> None:
+    """One packed sequence against one sequence per picture, seconds of a training step."""
+    from mogao.commands import bench as command
+
+    command.ectf(seed=seed, as_json=as_json)
+
+
+@bench_app.command(name="train")
+@verb
+def bench_train(
+    *,
+    compiled: Compiled = True,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Speed of a training step and its share of the machine's matrix rate."""
+    from mogao.commands import bench as command
+
+    command.train(compile_layers=compiled, seed=seed, as_json=as_json)
+
+
+@bench_app.command(name="decode")
+@verb
+def bench_decode(
+    *,
+    peers: Peers = False,
+    compiled: Compiled = True,
+    dtype: Dtype = "auto",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Tokens a second of text behind prompts of 256 to 4,096 tokens."""
+    from mogao.commands import bench as command
+
+    command.decode(peers=peers, compiled=compiled, dtype=dtype, seed=seed, as_json=as_json)
+
+
+@bench_app.command(name="denoise")
+@verb
+def bench_denoise(
+    *,
+    peers: Peers = False,
+    compiled: Compiled = True,
+    model: Model = "nano",
+    dtype: Dtype = "auto",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Seconds of a denoise step under one, two and three guidance branches."""
+    from mogao.commands import bench as command
+
+    command.denoise(
+        peers=peers, compiled=compiled, model=model, dtype=dtype, seed=seed, as_json=as_json
+    )
+
+
+@bench_app.command(name="interleave")
+@verb
+def bench_interleave(
+    *,
+    peers: Peers = False,
+    compiled: Compiled = True,
+    dtype: Dtype = "auto",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Seconds of a document with two texts and two pictures."""
+    from mogao.commands import bench as command
+
+    command.interleave(peers=peers, compiled=compiled, dtype=dtype, seed=seed, as_json=as_json)
+
+
+@bench_app.command(name="batch")
+@verb
+def bench_batch(
+    *,
+    compiled: Compiled = True,
+    model: Model = "nano",
+    dtype: Dtype = "auto",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Seconds of eight requests together and one after another."""
+    from mogao.commands import bench as command
+
+    command.batch(compiled=compiled, model=model, dtype=dtype, seed=seed, as_json=as_json)
