@@ -33,6 +33,10 @@ bench: $(STAMP)
 	$(BIN)/mogao bench ectf --json | tail -n 1 > out/bench/ectf.json
 	$(BIN)/mogao bench train --json | tail -n 1 > out/bench/train.json
 	$(BIN)/mogao bench train --eager --json | tail -n 1 > out/bench/train-eager.json
+	$(BIN)/mogao bench decode --json | tail -n 1 > out/bench/decode.json
+	$(BIN)/mogao bench denoise --json | tail -n 1 > out/bench/denoise.json
+	$(BIN)/mogao bench interleave --json | tail -n 1 > out/bench/interleave.json
+	$(BIN)/mogao bench batch --json | tail -n 1 > out/bench/batch.json
 	@echo "wrote out/bench/*.json"
 
 clean:

@@ -18,7 +18,7 @@ from torch import nn
 from mogao import config as configs
 from mogao.config import GenerationConfig, ModelConfig, RuntimeConfig
 from mogao.errors import CheckpointError, ConfigError
-from mogao.model.hardware import pick_dtype
+from mogao.model.hardware import pick_device, pick_dtype
 from mogao.model.init import initialise
 from mogao.model.library import seeded
 from mogao.model.ready import make_ready
@@ -94,7 +94,7 @@ class Mogao:
         name: str | Path,
         *,
         dtype: str = "auto",
-        device: str | torch.device = "cpu",
+        device: str | torch.device = "auto",
         runtime: RuntimeConfig | None = None,
     ) -> Mogao:
         """Load a model.
@@ -102,7 +102,7 @@ class Mogao:
         Args:
             name: An existing folder, else a built-in name such as "nano", else a hub id.
             dtype: "bfloat16", "float32", or "auto": bfloat16 where the hardware has it.
-            device: Where the networks go.
+            device: Where the networks go; "auto" is the first CUDA device where there is one.
             runtime: Compilation and weights of 8 bits; None takes the model's `generation.json`.
 
         Raises:
@@ -110,7 +110,7 @@ class Mogao:
                 does not fit the others.
             ConfigError: The dtype is not known, or what `runtime` needs is missing.
         """
-        device = torch.device(device)
+        device = pick_device() if device == "auto" else torch.device(device)
         compute_dtype = pick_dtype(dtype, device)
         folder = find_folder(name)
         config, tokenizer = load_config(folder), load_tokenizer(folder)

@@ -19,7 +19,9 @@ from typing import Any
 from mogao.errors import ConfigError
 from mogao.files import atomic_write, to_json
 
-PACKAGES = ("mogao", "torch", "transformers", "diffusers", "numpy")
+PACKAGES = (
+    "mogao", "torch", "transformers", "diffusers", "numpy", "torchao", "transfusion-pytorch",
+)  # fmt: skip
 
 
 def provenance(dtype: str | None = None) -> dict[str, Any]:

@@ -59,3 +59,9 @@ def test_a_runtime_without_a_compiler_is_eager(monkeypatch) -> None:
     monkeypatch.setattr(sampling, "compiler_available", lambda _: False)
     assert sampling.runtime(compiled=True).compile == "off"
     assert sampling.runtime(compiled=False).compile == "off"
+
+
+def test_a_picture_at_default_quality_and_a_first_token_are_measured() -> None:
+    model = tiny_model()
+    assert sampling.default_picture(model)["seconds"] > 0
+    assert sampling.first_token(model)["seconds"] > 0

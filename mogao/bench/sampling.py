@@ -194,6 +194,31 @@ def picture(*, dtype: str, compiled: bool, seed: int = 0) -> dict[str, Any]:
     return {"seconds": statistics.median(seconds_of(run) for _ in range(REPEATS))}
 
 
+def default_picture(model: Mogao, *, seed: int = 0) -> dict[str, Any]:
+    """Measure one picture of a model at its default quality."""
+
+    def run() -> None:
+        session = model.session(seed=seed)
+        session.extend("a photo of a cat")
+        session.generate_image()
+
+    run()
+    return {"seconds": statistics.median(seconds_of(run) for _ in range(REPEATS))}
+
+
+def first_token(model: Mogao, *, seed: int = 0) -> dict[str, Any]:
+    """Measure the time to the first token behind a prompt of some 200 tokens, warm."""
+    grammar, size = OnlyText(model), len(model.parts.tokenizer.encode(PROMPT))
+
+    def run() -> None:
+        session = model.session(seed=seed)
+        session.extend(PROMPT * (200 // size), role="user")
+        session.generate_text(max_tokens=1, grammar=grammar)
+
+    run()
+    return {"seconds": statistics.median(seconds_of(run) for _ in range(2 * REPEATS))}
+
+
 Job = Callable[[Session], tuple[str, list[Pixels]]]
 
 

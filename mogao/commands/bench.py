@@ -49,17 +49,19 @@ def decode(*, peers: bool, compiled: bool, dtype: str, seed: int, as_json: bool)
 def denoise(
     *, peers: bool, compiled: bool, model: str, dtype: str, seed: int, as_json: bool
 ) -> None:
-    """One denoise step under one to three branches, beside the `diffusers` OmniGen transformer.
+    """One denoise step under one to three branches, a picture at default quality, a first token.
 
-    With peers also a whole small picture, beside `transformers` Janus.
+    With peers also a step beside the `diffusers` OmniGen transformer and a whole small picture, beside `transformers` Janus.
     """
     from mogao.bench import sampling
     from mogao.bench.peers import PICTURE_TOKENS, janus_picture, omnigen_step
     from mogao.pipeline import Mogao
 
     runtime = sampling.runtime(compiled=compiled)
-    loaded = Mogao.from_pretrained(model, dtype=dtype, runtime=runtime)
+    loaded = Mogao.from_pretrained(model, dtype=dtype, device="cpu", runtime=runtime)
     facts = sampling.denoise(model=loaded, side=128, history=24, branches=(1, 2, 3), seed=seed)
+    facts["default_picture"] = sampling.default_picture(loaded, seed=seed)
+    facts["first_token"] = sampling.first_token(loaded, seed=seed)
     if peers:
         facts["small"] = sampling.denoise(
             model=sampling.small_model(dtype=dtype, compiled=compiled),
@@ -104,9 +106,9 @@ def batch(*, compiled: bool, model: str, dtype: str, seed: int, as_json: bool) -
 
     runtime = sampling.runtime(compiled=compiled)
     facts = sampling.batch(
-        model=Mogao.from_pretrained(model, dtype=dtype, runtime=runtime),
+        model=Mogao.from_pretrained(model, dtype=dtype, device="cpu", runtime=runtime),
         exact=Mogao.from_pretrained(
-            model, dtype="float32", runtime=sampling.runtime(compiled=False)
+            model, dtype="float32", device="cpu", runtime=sampling.runtime(compiled=False)
         ),
         seed=seed,
     )

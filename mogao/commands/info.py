@@ -19,7 +19,7 @@ from mogao.provenance import provenance
 
 def run(name: str, *, as_json: bool) -> None:
     """Load a model, which checks every file, and describe it."""
-    facts = Mogao.from_pretrained(name, runtime=RuntimeConfig()).info()
+    facts = Mogao.from_pretrained(name, device="cpu", runtime=RuntimeConfig()).info()
     if not as_json:
         console = Console(highlight=False, soft_wrap=True)
         console.print(_table(name, facts))

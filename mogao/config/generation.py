@@ -45,15 +45,15 @@ class TextSamplingConfig(Config):
 class ImageSamplingConfig(Config):
     """How a picture is drawn."""
 
-    sampler: Literal["euler", "midpoint", "heun", "dpm", "sde"] = "euler"
-    """`dpm` is DPM-Solver++ 2M, `sde` the stochastic step with log-probabilities."""
+    sampler: Literal["euler", "midpoint", "heun", "dpm", "sde", "cps"] = "euler"
+    """`dpm` is DPM-Solver++ 2M, `sde` and `cps` the stochastic steps with log-probabilities."""
     num_steps: Annotated[int, Field(ge=1, le=1000)] = 24
     """Intervals of the schedule."""
     shift: Annotated[float, Field(gt=0.0)] = 1.0
     schedule: Annotated[tuple[Probability, ...], Field(max_length=1001)] = ()
     """Flow times from 1 down to 0, in place of `num_steps` and `shift`."""
     noise_scale: Annotated[float, Field(ge=0.0)] = 0.7
-    """Noise of `sde`; 0 makes it `euler`."""
+    """Noise of `sde`, and of `cps` up to 1; 0 makes them `euler`."""
     reuse_threshold: Annotated[float, Field(ge=0.0)] = 0.0
     """Relative change of the latents below which the last velocity serves again; 0 never."""
     guidance: GuidanceName = "mogao"
@@ -96,6 +96,12 @@ class ImageSamplingConfig(Config):
         is_falling = all(later < earlier for earlier, later in pairwise(times))
         if times and (len(times) < 2 or times[0] != 1 or times[-1] != 0 or not is_falling):
             raise ValueError(f"schedule must fall from 1 to 0, got {list(times)}")
+        return self
+
+    @model_validator(mode="after")
+    def _bounded_noise(self) -> ImageSamplingConfig:
+        if self.sampler == "cps" and self.noise_scale > 1:
+            raise ValueError(f"noise_scale of cps is at most 1, got {self.noise_scale}")
         return self
 
     @model_validator(mode="after")
@@ -148,7 +154,9 @@ class EngineConfig(Config):
 class RuntimeConfig(Config):
     """How a model is made ready for sampling; decided once, when it is loaded."""
 
-    compile: Literal["off", "default", "max-autotune-no-cudagraphs"] = "off"
+    compile: Literal[
+        "off", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
+    ] = "off"
     """Mode of `torch.compile` for what surrounds the attention of each layer; needs a compiler.
     The first steps then take seconds (kept between runs), all others less time."""
     weights: Literal["float", "int8"] = "float"

@@ -52,15 +52,29 @@ def read_image(
         raise RequestError(f"{where}: cannot read the picture: {error.strerror}") from None
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_size(image, max_pixels=max_pixels, where=where)
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image), where=where)
+            return rgb_pixels(image, max_pixels=max_pixels, where=where)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise RequestError(f"{where}: far more than the {max_pixels} pixels allowed") from None
     except UnidentifiedImageError:
         raise RequestError(
             f"{where}: not a picture in {', '.join(FORMATS)} ({len(data)} bytes)"
         ) from None
+    except _BROKEN as error:
+        raise RequestError(f"{where}: the picture is cut off or broken ({error})") from None
+
+
+def rgb_pixels(
+    image: Image.Image, *, max_pixels: int = DEFAULT_MAX_PIXELS, where: str = "picture"
+) -> Pixels:
+    """Return the bytes of a Pillow picture, oriented, alpha composed on white.
+
+    Raises:
+        RequestError: As of `read_image`; the size is checked before anything is decoded.
+    """
+    _check_size(image, max_pixels=max_pixels, where=where)
+    try:
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image), where=where)
     except _BROKEN as error:
         raise RequestError(f"{where}: the picture is cut off or broken ({error})") from None
 

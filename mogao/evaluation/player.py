@@ -102,5 +102,6 @@ def round_trip(autoencoder: Autoencoder, pictures: Sequence[Pixels]) -> list[Pix
     result: list[Pixels] = []
     for start in range(0, len(pictures), _BATCH):
         batch = pixels_to_tensor(pictures[start : start + _BATCH])
+        batch = batch.to(next(autoencoder.parameters()).device)
         result += tensor_to_pixels(autoencoder.decode(autoencoder.encode(batch)))
     return result

@@ -103,6 +103,12 @@ class PictureCodes:
         """Remember the final latents of a picture that the model drew."""
         self.known_latents[segment] = (image, latents)
 
+    def forget_from(self, segment: int) -> None:
+        """Forget the pictures of this segment of the document and of those behind it."""
+        for known in (self.known_features, self.known_latents):
+            for number in [number for number in known if number >= segment]:
+                del known[number]
+
     def picture(
         self, latents: Float32[Tensor, "tokens latent_dim"], grid: tuple[int, int]
     ) -> Pixels:

@@ -53,6 +53,7 @@ class EngineMetrics:
         seconds: Time spent in them and in calls.
         active: Jobs that run now.
         waiting: Jobs that wait for a place.
+        cache_bytes: Memory for keys and values, free places included.
     """
 
     jobs: int = 0
@@ -62,6 +63,7 @@ class EngineMetrics:
     seconds: float = 0.0
     active: int = 0
     waiting: int = 0
+    cache_bytes: int = 0
 
 
 class Engine:
@@ -96,7 +98,7 @@ class Engine:
         self._asked: list[Ask] = []
         self._active: set[Ticket[Any]] = set()
         self._slow: set[Ticket[Any]] = set()  # active, but not waited for
-        self._is_closed = False
+        self._is_closed = self._has_stopped = False
         self._metrics = EngineMetrics()
         self._worker = threading.Thread(target=self._work, name="mogao-engine", daemon=True)
         self._worker.start()
@@ -163,10 +165,11 @@ class Engine:
         Leaving early, by an error of a job too, cancels the rest.
         """
         tickets: deque[Ticket[T]] = deque()
+        most = self._config.max_active + self._config.max_waiting
         try:
             for job, seed in zip(jobs, seeds, strict=False):
                 tickets.append(self.submit(job, seed=seed, wait=True))
-                while tickets and tickets[0].is_done:
+                while tickets and (tickets[0].is_done or len(tickets) > most):
                     yield tickets.popleft().result()
             while tickets:
                 yield tickets.popleft().result()
@@ -203,8 +206,12 @@ class Engine:
     def metrics(self) -> EngineMetrics:
         """Return what has been done so far."""
         with self._changed:
-            counts = {"active": len(self._active), "waiting": len(self._waiting)}
-            return replace(self._metrics, **counts)
+            return replace(
+                self._metrics,
+                active=len(self._active),
+                waiting=len(self._waiting),
+                cache_bytes=self._pool.bytes,
+            )
 
     def close(self) -> None:
         """Cancel everything and stop the worker; safe to call twice."""
@@ -227,9 +234,13 @@ class Engine:
             raise RequestError("the worker of an engine cannot wait for itself: a grammar used it")
         if ticket.is_cancelled:
             raise CancelledError("the job was cancelled")
+        if ticket.has_ended:
+            raise RequestError("the session belongs to a job of an engine that has ended")
         ask = Ask(ticket, work)
         if ask.work is not None:
             with self._changed:
+                if self._has_stopped:
+                    raise CancelledError("the engine has stopped")
                 self._asked.append(ask)
                 self._slow.discard(ticket)
                 self._changed.notify_all()
@@ -250,8 +261,23 @@ class Engine:
         """The worker's loop: once every job waits, do what it waits for."""
         with torch.inference_mode():
             while (chosen := self._next()) is not None:
-                self._serve(chosen)
+                try:
+                    self._serve(chosen)
+                except Exception as error:  # noqa: BLE001 - nobody else may wait for ever
+                    self._stop(chosen, error)
+                    return
                 del chosen  # it holds caches
+
+    def _stop(self, chosen: Sequence[Ask], error: Exception) -> None:
+        """End everything after an error that belongs to no job."""
+        with self._changed:
+            self._is_closed = self._has_stopped = True
+            left, self._asked = [*chosen, *self._asked], []
+            waiting = list(self._waiting)
+        for ask in left:
+            ask.fail(error)
+        for ticket in waiting:
+            ticket.cancel()
 
     def _next(self) -> list[Ask] | None:
         """Wait until there is something to do; None once the engine is closed and empty."""

@@ -20,7 +20,8 @@ class TextDelta:
 
     Attributes:
         text: The characters.
-        log_probs: Of each token that made them, where the text settings ask for it.
+        log_probs: Of each token that made them, where the text settings ask for it. Where a stop
+            string cut the text, also of tokens behind its first character, which do not stand.
     """
 
     text: str
@@ -35,11 +36,13 @@ class ImageStarted:
         index: Number of the picture in this stream, from 0.
         height: Pixels.
         width: Pixels.
+        log_prob: Of the token that opened it, where the model chose it and the text settings ask.
     """
 
     index: int
     height: int
     width: int
+    log_prob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +96,13 @@ class Finished:
             the limit that was met.
         text_tokens: Text tokens written by the model.
         images: Pictures drawn.
+        log_prob: Of the token that ended the turn, where the text settings ask for it.
     """
 
     reason: Reason
     text_tokens: int
     images: int
+    log_prob: float | None = None
 
 
 Event = TextDelta | ImageStarted | ImageStep | ImageFinished | Finished

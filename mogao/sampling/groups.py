@@ -68,12 +68,18 @@ class CommitGroup:
         self.cache = cache
         self.planes = [PLANE_OF_KIND[run.kind] for run in runs]
         assert len(set(self.planes)) == len(runs), "one run per plane in a step"
-        for run, plane in zip(self.runs, self.planes, strict=True):
-            cache.reserve(plane, run.length)
         self.ranges = [self._ranges(run, rule) for run in self.runs]
         self.biases = [
             self._bias(run, ranges) for run, ranges in zip(self.runs, self.ranges, strict=True)
         ]
+
+    def prepare(self) -> None:
+        """Make room in the cache; may be repeated.
+
+        Done by whoever runs the step: memory that another context reads must not move meanwhile.
+        """
+        for run, plane in zip(self.runs, self.planes, strict=True):
+            self.cache.reserve(plane, run.length)
 
     def attend(self, q: PerHead, k: PerHead, v: PerHead, *, layer: int) -> PerHead:
         """Return the attended values of the group's tokens; see `Group`."""

@@ -67,7 +67,8 @@ class Guidance:
     def needed(self, t: float) -> list[int]:
         """Return the branches whose velocity counts at a flow time; others cost nothing."""
         coefficients = self.coefficients(t)
-        is_cut = self.preset.renorm != "none" and coefficients.count(0) < len(coefficients) - 1
+        is_plain = coefficients == [1.0] + [0.0] * (len(coefficients) - 1)
+        is_cut = self.preset.renorm != "none" and not is_plain
         return [i for i, c in enumerate(coefficients) if c or (is_cut and self._is_read(i, t))]
 
     def combine(self, velocities: Mapping[int, Latents], t: float) -> Latents:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mogao.config import LimitsConfig
-from mogao.data.images import MIN_SIDE_PIXELS, fit
+from mogao.data.images import MIN_SIDE_PIXELS, fit, rgb_pixels
 from mogao.errors import RequestError
 from mogao.sequence import ImageSegment, InterleavedSequence, Role, Segment, TextSegment
 
@@ -23,26 +23,28 @@ Content = str | NDArray[Any] | Image.Image | Segment | InterleavedSequence | Seq
 Size = tuple[int, int]  # (height, width) in pixels
 
 
-def as_segments(content: Content, role: Role | None) -> list[Segment]:
+def as_segments(content: Content, role: Role | None, *, limits: LimitsConfig) -> list[Segment]:
     """Return content as segments; `role` replaces their own, None means the model for bare content.
 
     Raises:
-        RequestError: Something in it is of another type, or all of it is nothing but white space.
+        RequestError: Something in it is of another type, a Pillow picture is broken or larger than
+            `max_input_pixels`, or all of it is nothing but white space.
     """
     one = (str, np.ndarray, Image.Image, TextSegment, ImageSegment)
-    segments = [_segment(x) for x in ([content] if isinstance(content, one) else content)]
+    items = [content] if isinstance(content, one) else content
+    segments = [_segment(item, limits) for item in items]
     if not any(isinstance(s, ImageSegment) or s.text.strip() for s in segments):
         raise RequestError("the prompt is empty: write what is to be done, or add a picture")
     return [replace(segment, role=role) if role else segment for segment in segments]
 
 
-def _segment(item: Any) -> Segment:
+def _segment(item: Any, limits: LimitsConfig) -> Segment:
     if isinstance(item, TextSegment | ImageSegment):
         return item
     if isinstance(item, str):
         return TextSegment(item)
     if isinstance(item, Image.Image):
-        return ImageSegment(np.asarray(item.convert("RGB")))
+        return ImageSegment(rgb_pixels(item, max_pixels=limits.max_input_pixels))
     if isinstance(item, np.ndarray):
         _check_pixels(item)
         return ImageSegment(item)

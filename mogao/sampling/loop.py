@@ -48,6 +48,7 @@ class InterleavedLoop:
 
     def __init__(self, state: DocumentState, plan: Plan, note: Note) -> None:
         self._state, self._plan, self._note = state, plan, note
+        self._log_prob: float | None = None  # of the token that ended the last text
         self._keep()
 
     def events(self) -> Generator[Event, None, None]:
@@ -61,7 +62,8 @@ class InterleavedLoop:
             raise
         self._state.transcript.rewind(self._whole)
         self._note("finished", reason=reason)
-        yield Finished(reason, text_tokens=plan.text_tokens, images=plan.images)
+        log_prob = self._log_prob if reason == "end" else None
+        yield Finished(reason, plan.text_tokens, plan.images, log_prob)
 
     def _segments(self) -> Generator[Event, None, Reason]:
         """Write and draw by turns; say why it ends."""
@@ -70,6 +72,7 @@ class InterleavedLoop:
         is_forced = plan.force_image
         while True:
             self._is_open = True
+            self._log_prob = None
             reason: Stop = "image" if is_forced else (yield from self._write())
             is_forced = False
             if reason == "image":
@@ -93,6 +96,7 @@ class InterleavedLoop:
         """
         self._state.transcript.rewind(self._whole)
         if self._is_open:
+            self._state.trim()
             generator = self._state.generator
             generator.set_state(self._drawn)
             seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
@@ -110,6 +114,7 @@ class InterleavedLoop:
         if (tail := writer.flush()) is not None:
             yield tail
         self._finish_text(writer, before)
+        self._log_prob = writer.log_prob
         seconds = round(time.perf_counter() - start, 4)
         self._note("text", tokens=len(writer.ids), prefill_seconds=round(prefill_seconds, 4),
                    seconds=seconds)  # fmt: skip
@@ -173,7 +178,7 @@ class InterleavedLoop:
         state, plan, transcript = self._state, self._plan, self._state.transcript
         config, (height, width) = plan.generation.image, self._size()
         number, drawn = plan.images, transcript.index
-        yield ImageStarted(number, height, width)
+        yield ImageStarted(number, height, width, self._log_prob)
         start = time.perf_counter()
         side = state.parts.config.token_pixels
         grid = (height // side, width // side)
@@ -181,12 +186,17 @@ class InterleavedLoop:
         transcript.open_picture(ImageSegment(np.zeros((height, width, 3), np.uint8)))
         velocity, guidance = state.guided_velocity(config, grid, drawn=drawn)
         times = schedule_of(config)
-        latents, count = torch.empty(0), len(times) - 1
-        for step, (reached, draw) in enumerate(self._denoise(velocity, times, grid)):
-            latents = reached
-            if plan.is_late and step + 1 < count:
-                return False
-            yield ImageStep(number, step, count, self._preview(velocity, grid, step), draw)
+        latents, count, is_drawn = torch.empty(0), len(times) - 1, False
+        try:
+            for step, (reached, draw) in enumerate(self._denoise(velocity, times, grid)):
+                latents = reached
+                if plan.is_late and step + 1 < count:
+                    return False
+                yield ImageStep(number, step, count, self._preview(velocity, grid, step), draw)
+            is_drawn = True
+        finally:
+            if not is_drawn:
+                self._note("image_left", evaluations=velocity.evaluations)
         image = ImageSegment(state.codes.picture(latents, grid))
         state.codes.keep(drawn, image, latents)
         transcript.finish_picture(image)

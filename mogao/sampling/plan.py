@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from mogao.config import GenerationConfig
 from mogao.errors import RequestError
@@ -53,7 +53,8 @@ class Plan:
         """Refuse options that cannot be served.
 
         Raises:
-            RequestError: A limit or the size is not valid, or a picture is forced and forbidden.
+            RequestError: A limit or the size is not valid, the size exceeds
+                `limits.max_output_pixels`, or a picture is forced and forbidden.
         """
         limit = self.generation.limits.max_images
         if self.force_image and self.forbid_images:
@@ -66,6 +67,23 @@ class Plan:
             raise RequestError(f"max_tokens is {self.max_tokens}; it must not be negative")
         default = (self.generation.image.height, self.generation.image.width)
         check_size(self.image_size or default, token_pixels=token_pixels)
+        if self.image_size is not None:
+            self.size(None)
+
+    def facts(self, defaults: GenerationConfig) -> dict[str, Any]:
+        """Return what was asked for beside the defaults, as JSON values."""
+        options: dict[str, Any] = {
+            "max_images": self.max_images,
+            "max_tokens": self.max_tokens,
+            "image_size": None if self.image_size is None else list(self.image_size),
+            "force_image": self.force_image or None,
+            "forbid_images": self.forbid_images or None,
+            "only_image": self.only_image or None,
+            "grammar": None if self.grammar is None else type(self.grammar).__name__,
+        }
+        if self.generation != defaults:
+            options["generation"] = self.generation.model_dump(mode="json")
+        return {name: value for name, value in options.items() if value is not None}
 
     def start(self) -> None:
         """Start the clock of `limits.max_seconds`."""

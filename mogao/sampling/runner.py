@@ -128,6 +128,9 @@ def run_together(transformer: MogaoTransformer, steps: Sequence[Step]) -> list[R
     groups: list[Group] = []
     for step in steps:
         groups += step.groups if isinstance(step, CommitStep) else [step.group]
+    for group in groups:
+        if isinstance(group, CommitGroup):
+            group.prepare()
     known: dict[int, Tensor] = {}
     rest: Sequence[Group] = groups
     if transformer.is_compiled:

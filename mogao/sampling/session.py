@@ -132,7 +132,8 @@ class Session:
         """
         self._check_idle()
         limits, side = self.generation.limits, self.state.parts.config.token_pixels
-        pairs = [fitted(s, limits, token_pixels=side) for s in as_segments(content, role)]
+        segments = as_segments(content, role, limits=limits)
+        pairs = [fitted(segment, limits, token_pixels=side) for segment in segments]
         before, is_kept = self.state.transcript.index, False
         try:
             for segment, _ in pairs:
@@ -244,6 +245,7 @@ class Session:
     def _events(self, plan: Plan) -> Generator[Event, None, None]:
         self._check_idle()
         self._is_streaming = True
+        self._note("started", **plan.facts(self.generation))
         try:
             yield from InterleavedLoop(self._state, plan, self._note).events()
         finally:

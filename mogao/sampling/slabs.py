@@ -114,6 +114,12 @@ class SlabPool:
         self._pages: list[Page] = []
         self.empty = torch.empty(0, dtype=dtype, device=device)
 
+    @property
+    def bytes(self) -> int:
+        """Memory of all pages, free places included."""
+        with self._lock:
+            return sum(page.rows.numel() * page.rows.element_size() for page in self._pages)
+
     def no_rows(self) -> Float[Tensor, "2 layers kv_heads 0 head_dim"]:
         """Return keys and values of nothing."""
         layers, heads, head_dim = self._shape
@@ -125,9 +131,11 @@ class SlabPool:
         while capacity < num_rows:
             capacity *= 2
         with self._lock:
-            for page in self._pages:
+            for page in tuple(self._pages):
                 if page.free and page.capacity == capacity:
                     slot = page.free.pop()
+                    if page not in self._pages:  # a slab that ended just now was its last
+                        self._pages.append(page)
                     page.rows[:, :, slot] = 0.0
                     return page, slot
             layers, heads, head_dim = self._shape

@@ -88,6 +88,7 @@ class DocumentState:
         if full is not None:
             full.forget_beyond(self.transcript.spans)
         self.contexts = {} if full is None else {KEEP_ALL: full}
+        self.codes.forget_from(len(self.transcript.segments))
 
     def guided_velocity(
         self, config: ImageSamplingConfig, grid: tuple[int, int], *, drawn: int

@@ -6,7 +6,7 @@ probabilities. Special tokens are hidden but for the end token and the token tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -85,9 +85,12 @@ def next_token(logits: Logits, config: TextSamplingConfig, *, generator: torch.G
     return int(torch.multinomial(probabilities, 1, generator=generator))
 
 
-def penalise(logits: Logits, ids: Sequence[int], *, penalty: float) -> Logits:
-    """Make tokens that were written before less likely. Source: arXiv 1909.05858, section 4.1."""
-    known = torch.tensor(sorted(set(ids)), dtype=torch.long, device=logits.device)
+def penalise(logits: Logits, ids: Collection[int], *, penalty: float) -> Logits:
+    """Make tokens that were written before, each named once, less likely.
+
+    Source: arXiv 1909.05858, section 4.1.
+    """
+    known = torch.tensor(sorted(ids), dtype=torch.long, device=logits.device)
     values = logits[known]
     return logits.index_copy(0, known, torch.where(values > 0, values / penalty, values * penalty))
 
@@ -98,6 +101,7 @@ class TextWriter:
     Attributes:
         ids: Tokens taken so far.
         is_stopped: Whether a stop string was written; the text then ends before it.
+        log_prob: Of the token chosen last, where the config asks for it.
     """
 
     def __init__(
@@ -123,11 +127,11 @@ class TextWriter:
         self.ids: list[int] = []
         self.is_stopped = False
         self._tokenizer, self._config, self._bias = tokenizer, config, bias
-        self._generator, self._history, self._grammar = generator, list(history), grammar
+        self._generator, self._seen, self._grammar = generator, set(history), grammar
         self._decoder = tokenizer.decode_stream()
         self._stops = StopStrings(config.stop)
         self._log_probs: list[float] = []
-        self._chosen = 0.0
+        self.log_prob: float | None = None
 
     def choose(self, logits: Logits) -> int:
         """Choose the next token; it belongs to the text only once it is taken.
@@ -138,22 +142,22 @@ class TextWriter:
         logits = logits + self._bias
         allowed = None if self._grammar is None else self._grammar.allowed(self.ids)
         if allowed is not None:
-            logits = logits.masked_fill(~allowed, -torch.inf)
+            logits = logits.masked_fill(~allowed.to(logits.device), -torch.inf)
             if not bool((logits > -torch.inf).any()):
                 raise RequestError("the grammar allows no token here")
         if self._config.repetition_penalty != 1:
-            seen = [*self._history, *self.ids]
-            logits = penalise(logits, seen, penalty=self._config.repetition_penalty)
+            logits = penalise(logits, self._seen, penalty=self._config.repetition_penalty)
         token = next_token(logits, self._config, generator=self._generator)
         if self._config.log_probs:
-            self._chosen = float(logits.log_softmax(dim=-1)[token])
+            self.log_prob = float(logits.log_softmax(dim=-1)[token])
         return token
 
     def take(self, token: int) -> TextDelta | None:
         """Append a token; return the characters that are now certain, if there are any."""
         self.ids.append(token)
-        if self._config.log_probs:
-            self._log_probs.append(self._chosen)
+        self._seen.add(token)
+        if self.log_prob is not None:
+            self._log_probs.append(self.log_prob)
         text = self._stops.push(self._decoder.push(token))
         self.is_stopped = self._stops.is_found
         return self._delta(text)

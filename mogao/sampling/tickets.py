@@ -117,10 +117,19 @@ class Ask:
         if self._task is not None:
             self._task.close()
         self._is_over = True
-        while self._after:
-            self._after.popleft()()
-        self.events.put(None)
-        self._ended.set()
+        try:
+            while (work := self._next_after()) is not None:
+                work()
+        finally:
+            self.events.put(None)
+            self._ended.set()
+
+    def _next_after(self) -> Callable[[], None] | None:
+        """Take work out of the line; `then` may take its own back at any moment."""
+        try:
+            return self._after.popleft()
+        except IndexError:
+            return None
 
 
 class Ticket(Generic[T]):
@@ -205,8 +214,11 @@ class EventStream(Iterator[Event]):
         self._ticket.cancel()
 
     def __del__(self) -> None:
-        """Cancel the job of a stream that nobody reads any more."""
-        self.close()
+        """Cancel the job of a stream that nobody reads any more, without a lock.
+
+        The garbage collector may do this in any thread, whatever that thread holds.
+        """
+        self._ticket.is_cancelled = True
 
 
 _ENDED: SimpleQueue[Event | None] = SimpleQueue()

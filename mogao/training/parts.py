@@ -88,7 +88,7 @@ def load_model(name: str) -> tuple[Parts, GenerationConfig]:
     Raises:
         CheckpointError: There is none of that name, or it is incomplete or unsafe.
     """
-    model = Mogao.from_pretrained(name, dtype="float32", runtime=RuntimeConfig())
+    model = Mogao.from_pretrained(name, dtype="float32", device="cpu", runtime=RuntimeConfig())
     return model.parts, model.generation
 
 

@@ -17,7 +17,7 @@ from mogao.packing.layout import TokenKind
 from mogao.pipeline import Mogao
 from mogao.sampling import runner
 from mogao.sampling.engine import Engine
-from mogao.sampling.events import Event, Finished, ImageFinished, TextDelta
+from mogao.sampling.events import Event, Finished, ImageFinished, ImageStep, TextDelta
 from mogao.sampling.session import Session
 from mogao.sampling.slabs import Slab, SlabPool
 from mogao.sequence import Pixels
@@ -187,7 +187,21 @@ def test_nothing_of_an_ended_job_stays_in_memory(engine: Engine, monkeypatch) ->
         write(session)
         raise ValueError("broken")
 
+    def left(session: Session) -> None:
+        session.extend("x")
+        stream = session.stream(force_image=True)
+        next(event for event in stream if isinstance(event, ImageStep))
+        reached.set()
+        list(stream)
+
+    reached = threading.Event()
     tickets = [engine.submit(job) for job in (write, broken, draw)]
+    cancelled = engine.submit(left)
+    assert reached.wait(30)
+    cancelled.cancel()
+    with pytest.raises(CancelledError):
+        cancelled.result(timeout=30.0)
+    del cancelled
     with pytest.raises(ValueError, match="broken"):
         tickets[1].result(timeout=30.0)
     assert tickets[0].result(timeout=30.0)[0]
@@ -309,3 +323,46 @@ def test_images_of_events_are_whole(engine: Engine) -> None:
 
     (image,) = [e for e in engine.stream(story) if isinstance(e, ImageFinished)]
     assert image.pixels.shape == (32, 48, 3)
+
+
+def test_a_session_outlives_neither_its_job_nor_its_engine(model: Mogao) -> None:
+    def hand_over(session: Session) -> Session:
+        session.extend("x")
+        return session
+
+    with Engine(model.parts, generation=tiny_generation()) as engine:
+        session = engine.submit(hand_over).result(timeout=30.0)
+        with pytest.raises(RequestError, match="has ended"):
+            session.generate_text(max_tokens=1)
+    with pytest.raises(RequestError, match="has ended"):
+        session.generate_text(max_tokens=1)
+
+
+def test_an_error_of_the_engine_itself_ends_all_who_wait(model: Mogao, monkeypatch) -> None:
+    def broken(self, chosen):  # noqa: ARG001 - the method that it replaces
+        raise ZeroDivisionError("a bug")
+
+    with Engine(model.parts, generation=tiny_generation()) as engine:
+        monkeypatch.setattr(Engine, "_serve", broken)
+        tickets = [engine.submit(write, seed=seed) for seed in range(3)]
+        for ticket in tickets:
+            with pytest.raises((ZeroDivisionError, CancelledError)):
+                ticket.result(timeout=30.0)
+        with pytest.raises(BusyError, match="closed"):
+            engine.submit(write)
+
+
+def test_the_memory_of_an_engine_is_counted_by_the_page(engine: Engine) -> None:
+    gate, begun = threading.Event(), threading.Event()
+
+    def held(session: Session) -> int:
+        write(session)
+        begun.set()
+        gate.wait(30)
+        return session.cache_bytes
+
+    ticket = engine.submit(held)
+    assert begun.wait(30)
+    counted = engine.metrics().cache_bytes
+    gate.set()
+    assert counted >= ticket.result(timeout=30.0) > 0

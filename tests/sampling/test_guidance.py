@@ -134,6 +134,7 @@ def test_branches_that_count_for_nothing_are_not_needed() -> None:
     assert needed(text_guidance_scale=0.0, image_guidance_scale=0.0) == [2]
     assert needed(text_guidance_scale=0.0, image_guidance_scale=2.0) == [1, 2]
     # A renorm compares with the full velocity, whatever its coefficient.
+    assert needed(text_guidance_scale=0.0, image_guidance_scale=0.0, renorm="global") == [0, 2]
     assert needed(text_guidance_scale=0.0, image_guidance_scale=2.0, renorm="global") == [0, 1, 2]
     assert needed(0.3, guidance="bagel") == [0]
     assert needed(0.5, guidance="bagel") == [0, 1, 2]

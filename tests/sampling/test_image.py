@@ -12,14 +12,18 @@ from mogao.config import ImageSamplingConfig, parse
 from mogao.errors import ConfigError
 from mogao.flow import schedule
 from mogao.sampling.image import (
+    RANDOM,
     SAMPLERS,
+    Draw,
     RandomStep,
     Reuse,
+    cps,
     euler,
     log_density,
     random_steps,
     run_sampler,
     schedule_of,
+    sde,
 )
 from tests.tolerances import FLOAT32
 
@@ -72,17 +76,20 @@ def test_errors_fall_with_the_order_of_the_sampler(name: str, order: int) -> Non
     assert order == 2 or ratio < 3
 
 
-def test_without_noise_the_stochastic_step_is_eulers() -> None:
+@pytest.mark.parametrize("name", RANDOM)
+def test_without_noise_the_stochastic_step_is_eulers(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
-    steps = list(random_steps(bent, NOISE, schedule(6), scale=0.0, generator=generator))
+    steps = list(
+        random_steps(bent, NOISE, schedule(6), draw=RANDOM[name](0.0), generator=generator)
+    )
     expected = list(euler(bent, NOISE, schedule(6)))
     for step, state in zip(steps, expected, strict=True):
         torch.testing.assert_close(step.latents, state, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("num_steps", [40, 200])
-def test_stochastic_steps_keep_the_distribution_of_the_data(num_steps: int) -> None:
-    # One-dimensional data N(2, 0.5^2) with its exact velocity.
+def sampled(draw: Draw, num_steps: int) -> Tensor:
+    """What a stochastic sampler makes of data N(2, 0.5^2), one dimension, exact velocity."""
+
     def velocity(latents: Tensor, t: float) -> Tensor:
         variance = 0.25 * (1 - t) ** 2 + t**2
         gain = (0.25 * (1 - t) - t) / variance
@@ -91,15 +98,30 @@ def test_stochastic_steps_keep_the_distribution_of_the_data(num_steps: int) -> N
 
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(100_000, 1, generator=generator)
-    times = schedule(num_steps)
-    *_, last = random_steps(velocity, noise, times, scale=0.7, generator=generator)
+    *_, last = random_steps(velocity, noise, schedule(num_steps), draw=draw, generator=generator)
     assert float(last.latents.mean()) == pytest.approx(2.0, abs=0.01)
-    assert float(last.latents.std()) == pytest.approx(0.5, abs=0.01)
+    return last.latents
+
+
+@pytest.mark.parametrize("num_steps", [40, 200])
+def test_sde_steps_keep_the_distribution_of_the_data(num_steps: int) -> None:
+    assert float(sampled(sde(0.7), num_steps).std()) == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(("num_steps", "std"), [(10, 0.370), (40, 0.408), (200, 0.420)])
+def test_cps_steps_make_less_variety_than_the_data_has(num_steps: int, std: float) -> None:
+    assert float(sampled(cps(0.7), num_steps).std()) == pytest.approx(std, abs=0.005)
 
 
 def test_log_probabilities_are_those_of_the_normal_distribution() -> None:
     generator = torch.Generator().manual_seed(0)
-    for step in random_steps(bent, NOISE, schedule(4), scale=0.7, generator=generator):
+    before = NOISE
+    for step in random_steps(bent, NOISE, schedule(4), draw=sde(0.7), generator=generator):
+        assert torch.equal(step.before, before)
+        mean, std = sde(0.7)(step.before, bent(step.before, step.t), (step.t, step.t_next))
+        assert torch.equal(mean, step.mean)
+        assert std == step.std
+        before = step.latents
         normal = torch.distributions.Normal(step.mean, step.std)
         expected = float(normal.log_prob(step.latents).mean())
         assert step.log_prob == pytest.approx(expected, abs=1e-5)

@@ -83,7 +83,7 @@ def test_min_p_is_a_share_of_the_most_likely() -> None:
 
 def test_the_penalty_makes_known_tokens_less_likely_whatever_their_sign() -> None:
     logits = torch.tensor([2.0, -2.0, 1.0])
-    assert penalise(logits, [0, 1, 0], penalty=2.0).tolist() == [1.0, -4.0, 1.0]
+    assert penalise(logits, {0, 1}, penalty=2.0).tolist() == [1.0, -4.0, 1.0]
     assert penalise(logits, [], penalty=2.0).tolist() == logits.tolist()
 
 
