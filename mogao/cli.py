@@ -181,6 +181,58 @@ def train(
         command.run(loaded, out, resume=resume, as_json=as_json)
 
 
+@app.command(name="eval")
+@verb
+def evaluate(
+    suite: Annotated[str, typer.Argument(metavar="SUITE")],
+    *,
+    out: Out,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Pictures that any program made.")
+    ] = None,
+    stage: Annotated[str, typer.Option(help="all, generate or score.")] = "all",
+    data: Annotated[Path | None, typer.Option(help="Record file of the benchmark.")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Folder of the records' pictures.")] = None,
+    templates: Annotated[Path | None, typer.Option(help="Texts for a judge, JSON.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the benchmark: language=cn.")
+    ] = None,
+    tool: Annotated[
+        list[str] | None, typer.Option(metavar="KIND=SPEC", help="Who judges: detector=world.")
+    ] = None,
+    record: Annotated[Path | None, typer.Option(help="File that keeps what tools say.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="How to score.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Only this group; repeatable.")] = None,
+    num: Annotated[int | None, typer.Option("--n", min=1, help="Most items per group.")] = None,
+    settings: Settings = None,
+    model: Model = "nano",
+    dtype: Dtype = "auto",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Score a model, or pictures of any program, on a benchmark."""
+    from mogao.commands import evaluate as command
+
+    options = {"data": data, "images": pictures, "templates": templates}
+    request = command.Request(
+        suite,
+        out,
+        stage=stage,
+        options={name: value for name, value in options.items() if value is not None}
+        | command.read_options(option or []),
+        images=images,
+        groups=group or [],
+        most=num,
+        protocol=protocol,
+        tools=tool or [],
+        record=record,
+    )
+    context = None
+    if images is None:
+        context = command.open_context(model, dtype=dtype, seed=seed, settings=settings)
+    command.run(request, context, seed=seed, as_json=as_json)
+
+
 @app.command()
 @verb
 def info(

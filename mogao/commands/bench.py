@@ -51,7 +51,8 @@ def denoise(
 ) -> None:
     """One denoise step under one to three branches, a picture at default quality, a first token.
 
-    With peers also a step beside the `diffusers` OmniGen transformer and a whole small picture, beside `transformers` Janus.
+    With peers also a step beside the `diffusers` OmniGen transformer and a whole small picture
+    beside `transformers` Janus.
     """
     from mogao.bench import sampling
     from mogao.bench.peers import PICTURE_TOKENS, janus_picture, omnigen_step

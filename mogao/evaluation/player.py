@@ -1,99 +1,114 @@
-"""Who takes a suite: something that draws, answers and tells when it is given items.
+"""Who takes a benchmark: something that writes and draws when it is given items.
 
-In: items. Out: pictures and texts. `SessionPlayer` is a Mogao, one session per item; whatever else
-offers these three methods can be scored too.
+In: items, each with the number of an output. Out: texts and pictures. `SessionPlayer` is a Mogao,
+one session per output, all of them together in one engine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import count
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 
-from mogao.config import GenerationConfig
-from mogao.data.world.scene import CANVAS, render
-from mogao.evaluation.prompts import Item
+from mogao.config import GenerationConfig, override, parse
+from mogao.evaluation.benchmark import Item, Want
 from mogao.model.vae import Autoencoder, pixels_to_tensor, tensor_to_pixels
 from mogao.pipeline import Mogao
 from mogao.sampling.engine import Engine
-from mogao.sampling.events import ImageFinished
+from mogao.sampling.events import ImageFinished, TextDelta
+from mogao.sampling.inputs import Size
 from mogao.sampling.session import Session
-from mogao.sequence import Pixels
+from mogao.sequence import InterleavedSequence, Pixels
 
-MAX_STORY_IMAGES = 6
-_SIZE = (CANVAS, CANVAS)
+Job = tuple[Item, int]
+Made = tuple[str | Pixels, ...]
+MAX_IMAGES = 6
+"""Most pictures of one answer that is text and pictures."""
+TEXT_TOKENS = 128
+DOCUMENT_TOKENS = 256
 _BATCH = 16  # pictures that pass the autoencoder together
-_ANSWER_TOKENS = 32
-_STORY_TOKENS = 256
-
-T = TypeVar("T")
 
 
 @runtime_checkable
 class Player(Protocol):
-    """Takes items in batches; results come in the order of the items."""
+    """Makes outputs."""
 
-    def draw(self, items: Sequence[Item]) -> Iterator[Pixels]:
-        """One picture per prompt, or per source picture and instruction."""
-
-    def answer(self, items: Sequence[Item]) -> Iterator[str]:
-        """One short text per question about a source picture."""
-
-    def tell(self, items: Sequence[Item]) -> Iterator[list[Pixels]]:
-        """The pictures of a story per request, opened by the player itself."""
+    def play(self, jobs: Sequence[Job]) -> Iterator[Made]:
+        """Return what was made for each job, texts and pictures in reading order."""
+        ...
 
 
 class SessionPlayer:
-    """A Mogao as a player; the items of a call share its steps.
-
-    Args:
-        model: The model.
-        generation: Settings; None takes the model's own.
-        seed: Item number i of a call draws with seed + i.
-    """
+    """A Mogao as a player; jobs share its steps, and no result depends on the others."""
 
     def __init__(
         self, model: Mogao, *, generation: GenerationConfig | None = None, seed: int = 0
     ) -> None:
+        """Make a player.
+
+        Args:
+            model: The model.
+            generation: Settings; None takes the model's own.
+            seed: Of all draws: the seed of a session follows from it, the item and its number.
+        """
         self._model = model
-        self._generation = generation
+        self._generation = generation or model.generation
         self._seed = seed
 
-    def draw(self, items: Sequence[Item]) -> Iterator[Pixels]:
-        """Draw right behind the prompt, whether or not the model would open a picture there."""
-        return self._play(items, lambda session: session.generate_image(size=_SIZE).pixels)
+    def play(self, jobs: Sequence[Job]) -> Iterator[Made]:
+        """Return what the model makes; see `Player`.
 
-    def answer(self, items: Sequence[Item]) -> Iterator[str]:
-        """Answer in text."""
-        return self._play(items, lambda session: session.generate_text(max_tokens=_ANSWER_TOKENS))
+        Raises:
+            ConfigError: A setting of an item is unknown or out of bounds.
+        """
+        with Engine(self._model.parts, generation=self._generation) as engine:
+            work = (partial(_take, item, self._settings(item)) for item, _ in jobs)
+            yield from engine.map(work, seeds=(seed_of(item, k, self._seed) for item, k in jobs))
 
-    def tell(self, items: Sequence[Item]) -> Iterator[list[Pixels]]:
-        """Let the model write and draw until it ends its turn."""
-        return self._play(items, _story)
-
-    def _play(self, items: Sequence[Item], take: Callable[[Session], T]) -> Iterator[T]:
-        """Each item in a session of its own, all of them together."""
-        generation = self._generation or self._model.generation
-        with Engine(self._model.parts, generation=generation) as engine:
-            jobs = (partial(_take, item, take) for item in items)
-            yield from engine.map(jobs, seeds=count(self._seed))
+    def _settings(self, item: Item) -> GenerationConfig:
+        if not item.settings:
+            return self._generation
+        changes = [f"{key}={value}" for key, value in item.settings.items()]
+        data = override(self._generation.model_dump(mode="json"), changes)
+        return parse(GenerationConfig, data, where=f"settings of item {item.id}")
 
 
-def _take(item: Item, take: Callable[[Session], T], session: Session) -> T:
-    """Give a session what the user gives, and take the result; picture prompts are documents."""
-    if item.source is not None:
-        session.extend(render(item.source), role="user")
-    is_document = item.source is None and item.target is not None
-    session.extend(item.prompt, role="model" if is_document else "user")
-    return take(session)
+def seed_of(item: Item, k: int, seed: int) -> int:
+    """Return the seed of output k of an item, whatever else is made."""
+    digest = hashlib.blake2b(f"{seed}/{item.id}/{k}".encode(), digest_size=6).digest()
+    return int.from_bytes(digest, "big")
 
 
-def _story(session: Session) -> list[Pixels]:
-    events = session.stream(max_images=MAX_STORY_IMAGES, max_tokens=_STORY_TOKENS, image_size=_SIZE)
-    return [event.pixels for event in events if isinstance(event, ImageFinished)]
+def _take(item: Item, generation: GenerationConfig, session: Session) -> Made:
+    """Go through the turns of an item."""
+    session.generation = generation
+    made = _answer(session, item.given(), want=item.want, size=item.size)
+    for turn in item.turns:
+        if turn.is_fresh:
+            session.rewind(0)
+        made += _answer(session, turn.given(made), want=turn.want, size=item.size)
+    return made
+
+
+def _answer(session: Session, given: InterleavedSequence, *, want: Want, size: Size | None) -> Made:
+    session.extend(given)
+    if want == "text":
+        return (session.generate_text(max_tokens=TEXT_TOKENS),)
+    if want == "picture":
+        return (session.generate_image(size=size).pixels,)
+    made: list[str | Pixels] = []
+    for event in session.stream(max_images=MAX_IMAGES, max_tokens=DOCUMENT_TOKENS, image_size=size):
+        if isinstance(event, ImageFinished):
+            made.append(event.pixels)
+        elif isinstance(event, TextDelta):
+            if made and isinstance(made[-1], str):
+                made[-1] += event.text
+            else:
+                made.append(event.text)
+    return tuple(made)
 
 
 @torch.inference_mode()

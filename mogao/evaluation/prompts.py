@@ -38,13 +38,13 @@ _TRIES = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class Prompt:
     """One prompt with what a right result shows.
 
     Attributes:
         id: Task and number, for example "colors-007".
         task: Name of the score it counts for.
-        prompt: What the model is told.
+        text: What the model is told.
         target: A scene that fulfils the prompt, or None where the answer is text or free.
         source: The picture that is shown first, or None.
         truth: Facts for the rule: concept, colours, count, relation, answer, kind.
@@ -52,19 +52,19 @@ class Item:
 
     id: str
     task: str
-    prompt: str
+    text: str
     target: Scene | None = None
     source: Scene | None = None
     truth: dict[str, Any] = field(default_factory=dict)
 
 
-def make_items(task: str, num: int, *, seed: int = 0) -> list[Item]:
-    """The first `num` items of a task: a picture task, "questions", "edits" or "stories".
+def make_prompts(task: str, num: int, *, seed: int = 0) -> list[Prompt]:
+    """The first `num` prompts of a task: a picture task, "questions", "edits" or "stories".
 
     Raises:
         DataError: The task is unknown.
     """
-    makers: dict[str, Callable[[np.random.Generator, int], Item]] = {
+    makers: dict[str, Callable[[np.random.Generator, int], Prompt]] = {
         "questions": _question,
         "edits": _edit,
         "stories": _story,
@@ -74,20 +74,20 @@ def make_items(task: str, num: int, *, seed: int = 0) -> list[Item]:
         raise DataError(f"no task {task!r} in the suite; known: {', '.join(names)}")
     known = known_concepts()
     order = np.random.default_rng([seed, _SALT]).permutation(len(known))
-    items = []
+    prompts = []
     for number in range(num):
         rng = np.random.default_rng([seed, names.index(task), number, _SALT])
         if task in makers:
-            item = makers[task](rng, number)
+            prompt = makers[task](rng, number)
         elif task == "single_object":  # every concept once before any comes again
-            item = _picture(rng, task, first=known[order[number % len(known)]])
+            prompt = _picture(rng, task, first=known[order[number % len(known)]])
         else:
-            item = _picture(rng, task)
-        items.append(replace(item, id=f"{task}-{number:03d}"))
-    return items
+            prompt = _picture(rng, task)
+        prompts.append(replace(prompt, id=f"{task}-{number:03d}"))
+    return prompts
 
 
-def _picture(rng: np.random.Generator, task: str, *, first: str | None = None) -> Item:
+def _picture(rng: np.random.Generator, task: str, *, first: str | None = None) -> Prompt:
     """A GenEval prompt of a picture task, with one scene that fulfils it."""
     for _ in range(_TRIES):
         groups = _groups(rng, task, first=first)
@@ -110,7 +110,7 @@ def _picture(rng: np.random.Generator, task: str, *, first: str | None = None) -
             "count": groups[0].count,
             "relation": relation,
         }
-        return Item("", task, geneval_prompt(groups, relation), scene, truth=truth)
+        return Prompt("", task, geneval_prompt(groups, relation), scene, truth=truth)
     raise DataError(
         f"no prompt for task {task!r} in {_TRIES} tries: the split holds out too little"
     )
@@ -142,7 +142,7 @@ def _is_unseen(groups: list[Group], task: str) -> bool:
     return any(colour_is_held_out(concept, colour) for concept, colour in painted.items())
 
 
-def _question(rng: np.random.Generator, number: int) -> Item:
+def _question(rng: np.random.Generator, number: int) -> Prompt:
     """A question about an unseen scene; kinds and picture tasks take turns."""
     kind = list(QUESTIONS)[number % len(QUESTIONS)]
     for _ in range(_TRIES):
@@ -151,11 +151,11 @@ def _question(rng: np.random.Generator, number: int) -> Item:
         asked = QUESTIONS[kind](Situation(rng, Settings(), scene))
         if asked is not None:
             truth = {"kind": kind, "answer": asked.answer}
-            return Item("", "questions", asked.text, source=scene, truth=truth)
+            return Prompt("", "questions", asked.text, source=scene, truth=truth)
     raise DataError(f"no question of kind {kind!r} in {_TRIES} tries")
 
 
-def _edit(rng: np.random.Generator, number: int) -> Item:
+def _edit(rng: np.random.Generator, number: int) -> Prompt:
     """An edit of a scene of two things never seen together; kinds take turns."""
     kind = EDIT_TASKS[number % len(EDIT_TASKS)]
     for _ in range(_TRIES):
@@ -164,12 +164,12 @@ def _edit(rng: np.random.Generator, number: int) -> Item:
         change = EDITS[kind][1](Situation(rng, Settings(), scene))
         if change is not None and change.target is not None:
             truth = {"kind": kind}
-            return Item("", "edits", change.text, change.target, source=scene, truth=truth)
+            return Prompt("", "edits", change.text, change.target, source=scene, truth=truth)
     raise DataError(f"no edit of kind {kind!r} in {_TRIES} tries")
 
 
-def _story(rng: np.random.Generator, number: int) -> Item:
+def _story(rng: np.random.Generator, number: int) -> Prompt:
     """A request for a story; `number` is not needed, every story is drawn alike."""
     del number
     script = story(rng, Settings())
-    return Item("", "stories", script.texts[0], truth={"panels": script.truth["panels"]})
+    return Prompt("", "stories", script.texts[0], truth={"panels": script.truth["panels"]})

@@ -13,23 +13,23 @@ from mogao.data.world.splits import (
     style_is_held_out,
 )
 from mogao.errors import DataError
-from mogao.evaluation.prompts import EDIT_TASKS, PICTURE_TASKS, make_items
+from mogao.evaluation.prompts import EDIT_TASKS, PICTURE_TASKS, make_prompts
 
 TASKS = (*PICTURE_TASKS, "questions", "edits", "stories")
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_an_item_depends_on_seed_and_number_alone(task: str):
-    items = make_items(task, 6, seed=3)
-    assert make_items(task, 6, seed=3) == items
-    assert make_items(task, 3, seed=3) == items[:3]
-    assert make_items(task, 6, seed=4) != items
+    items = make_prompts(task, 6, seed=3)
+    assert make_prompts(task, 6, seed=3) == items
+    assert make_prompts(task, 3, seed=3) == items[:3]
+    assert make_prompts(task, 6, seed=4) != items
     assert len({item.id for item in items}) == 6
 
 
 @pytest.mark.parametrize("task", [*PICTURE_TASKS, "questions", "edits"])
 def test_scenes_show_trained_concepts_in_trained_styles(task: str):
-    for item in make_items(task, 12):
+    for item in make_prompts(task, 12):
         for scene in filter(None, (item.source, item.target)):
             for shown in scene.objects:
                 assert shown.concept in known_concepts()
@@ -38,27 +38,27 @@ def test_scenes_show_trained_concepts_in_trained_styles(task: str):
 
 def test_pairs_and_colours_were_never_trained():
     for task in ("two_object", "position"):
-        for item in make_items(task, 12):
+        for item in make_prompts(task, 12):
             assert pair_is_held_out(*item.truth["concepts"])
     for task in ("colors", "color_attr"):
-        for item in make_items(task, 12):
+        for item in make_prompts(task, 12):
             pairs = zip(item.truth["concepts"], item.truth["colours"], strict=True)
             assert any(colour_is_held_out(concept, colour) for concept, colour in pairs)
-    assert all(is_held_out(item.source) for item in make_items("edits", 6) if item.source)
+    assert all(is_held_out(item.source) for item in make_prompts("edits", 6) if item.source)
 
 
 def test_every_concept_comes_once_before_any_comes_again():
-    items = make_items("single_object", len(known_concepts()))
+    items = make_prompts("single_object", len(known_concepts()))
     assert {item.truth["concepts"][0] for item in items} == set(known_concepts())
 
 
 def test_kinds_of_questions_and_edits_are_balanced():
-    questions = [item.truth["kind"] for item in make_items("questions", 2 * len(KINDS))]
+    questions = [item.truth["kind"] for item in make_prompts("questions", 2 * len(KINDS))]
     assert all(questions.count(kind) == 2 for kind in KINDS)
-    edits = [item.truth["kind"] for item in make_items("edits", 6)]
+    edits = [item.truth["kind"] for item in make_prompts("edits", 6)]
     assert all(edits.count(kind) == 2 for kind in EDIT_TASKS)
 
 
 def test_an_unknown_task_is_named_with_the_known_ones():
     with pytest.raises(DataError, match=r"telling.*stories"):
-        make_items("telling", 1)
+        make_prompts("telling", 1)

@@ -1,117 +1,13 @@
-"""Rules, worked by hand."""
+"""Means and their intervals."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from mogao.data.world.scene import Scene, SceneObject
-from mogao.evaluation.judges.report import Finding, Report
-from mogao.evaluation.scores import (
-    edit_done,
-    same_answer,
-    shows_all,
-    shows_colours,
-    shows_count,
-    shows_relation,
-    shows_single,
-    summarise,
-)
-
-
-def finding(concept: str, colour: str = "red", *, x: float = 64, y: float = 64, size: float = 40):
-    return Finding(concept, "noto", colour, float(size), float(x), float(y), 0.99)
-
-
-def report(*findings: Finding, background: str = "white") -> Report:
-    return Report(background, findings)
-
-
-def test_single_asks_for_the_largest_thing():
-    assert shows_single(report(finding("cat", size=50), finding("dog", size=30)), "cat")
-    assert not shows_single(report(finding("cat", size=50), finding("dog", size=30)), "dog")
-    assert not shows_single(report(), "cat")
-
-
-def test_all_asks_for_each_concept():
-    seen = report(finding("cat"), finding("dog"))
-    assert shows_all(seen, ["dog", "cat"])
-    assert not shows_all(seen, ["dog", "cow"])
-
-
-def test_count_is_exact():
-    seen = report(finding("cat"), finding("cat"), finding("dog"))
-    assert shows_count(seen, "cat", 2)
-    assert not shows_count(seen, "cat", 1)
-    assert not shows_count(seen, "cat", 3)
-
-
-def test_colours_belong_to_their_concepts():
-    seen = report(finding("cat", "red"), finding("dog", "blue"))
-    assert shows_colours(seen, [("cat", "red"), ("dog", "blue")])
-    assert not shows_colours(seen, [("cat", "blue"), ("dog", "red")])
-    assert not shows_colours(seen, [("cow", "red")])
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "relation"),
-    [(20, 64, "left of"), (110, 64, "right of"), (64, 15, "above"), (64, 110, "below")],
-)
-def test_relation_holds_in_its_own_direction_only(x: int, y: int, relation: str):
-    seen = report(finding("cat", x=x, y=y), finding("dog", x=64, y=64))
-    held = [
-        name
-        for name in ("left of", "right of", "above", "below")
-        if shows_relation(seen, name, ("cat", "dog"))
-    ]
-    assert held == [relation]
-
-
-def test_relation_needs_more_than_the_slack():
-    # Sizes 40 and 40: the slack is 8 pixels; 17 leaves 9 of 17, more than half, 15 leaves 7 of 15.
-    near = report(finding("cat", x=49), finding("dog", x=64))
-    clear = report(finding("cat", x=47), finding("dog", x=64))
-    assert not shows_relation(near, "left of", ("cat", "dog"))
-    assert shows_relation(clear, "left of", ("cat", "dog"))
-    assert not shows_relation(report(finding("cat")), "left of", ("cat", "dog"))
-    assert not shows_relation(report(finding("cat"), finding("dog")), "above", ("cat", "dog"))
-
-
-CAT = SceneObject("cat", None, "medium", 30, 30)
-DOG = SceneObject("dog", None, "medium", 90, 90)
-SOURCE = Scene("white", "noto", (CAT, DOG))
-
-
-def test_remove_is_done_when_one_is_gone_and_the_other_stays():
-    target = Scene("white", "noto", (DOG,))
-    dog = finding("dog", x=92, y=88)
-    assert edit_done(report(dog), SOURCE, target)
-    assert not edit_done(report(dog, finding("cat", x=30, y=30)), SOURCE, target)
-    assert not edit_done(report(), SOURCE, target)
-    assert not edit_done(report(finding("dog", x=60, y=60)), SOURCE, target)
-
-
-def test_recolour_is_done_when_the_colour_is_new_and_the_place_old():
-    target = Scene("white", "noto", (SceneObject("cat", "blue", "medium", 30, 30), DOG))
-    dog = finding("dog", "brown", x=90, y=90)
-    assert edit_done(report(finding("cat", "blue", x=32, y=28), dog), SOURCE, target)
-    assert not edit_done(report(finding("cat", "red", x=32, y=28), dog), SOURCE, target)
-    assert not edit_done(report(finding("cat", "blue", x=70, y=28), dog), SOURCE, target)
-    assert not edit_done(report(finding("cat", "blue", x=32, y=28)), SOURCE, target)
-
-
-def test_background_is_done_when_it_is_there_and_all_objects_stay():
-    target = Scene("sea", "noto", (CAT, DOG))
-    kept = (finding("cat", x=30, y=30), finding("dog", x=90, y=90))
-    assert edit_done(report(*kept, background="sea"), SOURCE, target)
-    assert not edit_done(report(*kept, background="white"), SOURCE, target)
-    assert not edit_done(report(kept[0], background="sea"), SOURCE, target)
-
-
-def test_answers_agree_but_for_case_space_and_full_stop():
-    assert same_answer(" Two. ", "two")
-    assert same_answer("at the  top left", "at the top left")
-    assert not same_answer("three", "two")
-    assert not same_answer("", "two")
+from mogao.evaluation.benchmark import Row
+from mogao.evaluation.scores import summarise
+from mogao.evaluation.tables import by_group, over_groups, over_items
 
 
 def test_a_summary_holds_mean_interval_count_and_ceiling():
@@ -129,3 +25,30 @@ def test_a_summary_of_nothing_is_zero_without_ceiling():
     assert summarise([]).to_json() == {
         "value": 0.0, "low": 0.0, "high": 0.0, "n": 0, "ceiling": None,
     }  # fmt: skip
+
+
+ROWS = [Row("1", "a", {"x": 1.0}), Row("2", "a", {"x": 0.0}), Row("3", "a", {"x": 0.0}),
+        Row("4", "b", {"x": 1.0}), Row("5", "b", {}, ("unread",))]  # fmt: skip
+
+
+def test_means_go_over_items_or_over_groups():
+    assert over_items(ROWS, "x").value == 0.5
+    assert over_items(ROWS, "x").n == 4
+    assert over_groups(ROWS, "x").value == pytest.approx((1 / 3 + 1) / 2)
+    weighted = over_groups(ROWS, "x", weights={"a": 3.0, "b": 1.0, "c": 5.0}, scale=100.0)
+    assert weighted.value == pytest.approx(50)
+    assert {name: score.value for name, score in by_group(ROWS, "x").items()} == {
+        "a": pytest.approx(1 / 3),
+        "b": 1.0,
+    }
+    assert over_groups([], "x").n == 0
+
+
+def test_the_interval_over_groups_draws_inside_each_group():
+    rng = np.random.default_rng(0)
+    values = rng.random(400) < 0.3
+    rows = [Row(str(i), "ab"[i % 2], {"x": float(v)}) for i, v in enumerate(values)]
+    score = over_groups(rows, "x")
+    assert score.low < score.value < score.high
+    spread = np.sqrt(0.3 * 0.7 / 400)
+    assert score.high - score.low == pytest.approx(2 * 1.96 * spread, rel=0.15)

@@ -31,6 +31,12 @@ class Finding:
     y: float
     score: float
 
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom of a square on the longer side, pixels of the canvas."""
+        half = self.size / 2
+        return self.x - half, self.y - half, self.x + half, self.y + half
+
 
 @dataclass(frozen=True, slots=True)
 class Report:

@@ -1,0 +1,151 @@
+"""`mogao eval`: a benchmark in two stages, with a folder between them.
+
+In: the name of a benchmark, and a model or a folder that any program filled. Out: `outputs.jsonl`
+and `pictures/` of the first stage; `summary.json`, `items.jsonl` and `report.html` of the second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mogao.commands.output import finish, progress_bar
+from mogao.commands.support import Context, open_context
+from mogao.errors import ConfigError
+from mogao.evaluation import runner
+from mogao.evaluation.benchmark import Benchmark, Item, Output
+from mogao.evaluation.player import SessionPlayer, round_trip
+from mogao.evaluation.providers.choose import open_tools
+from mogao.evaluation.registry import open_benchmark, protocol_of
+from mogao.evaluation.results import Summary, score_line, write_results
+from mogao.provenance import keep_settings
+
+__all__ = ["Request", "open_context", "read_options", "run"]
+
+STAGES = ("all", "generate", "score")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be evaluated.
+
+    Attributes:
+        suite: Name of the benchmark.
+        out: Folder of the results.
+        stage: `generate` makes outputs, `score` scores those that are there, `all` does both.
+        options: Of the benchmark: its record file and so on.
+        images: Folder that another program filled; None where a model makes the outputs.
+        groups: Only these groups; empty takes all.
+        most: Most items of a group.
+        protocol: How to score; None takes the usual way.
+        tools: `KIND=SPEC` each.
+        record: File that keeps what the tools said.
+    """
+
+    suite: str
+    out: Path
+    stage: str = "all"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    images: Path | None = None
+    groups: Sequence[str] = ()
+    most: int | None = None
+    protocol: str | None = None
+    tools: Sequence[str] = ()
+    record: Path | None = None
+
+
+def read_options(texts: Sequence[str]) -> dict[str, str]:
+    """Read `KEY=VALUE` options of a benchmark.
+
+    Raises:
+        ConfigError: One has another form.
+    """
+    pairs = [text.partition("=") for text in texts]
+    for text, (key, equals, value) in zip(texts, pairs, strict=True):
+        if not (key and equals and value):
+            raise ConfigError(f"--option {text!r} must look like KEY=VALUE")
+    return {key: value for key, _, value in pairs}
+
+
+def run(request: Request, context: Context | None, *, seed: int, as_json: bool) -> None:
+    """Make outputs, score them, or both.
+
+    Raises:
+        ConfigError: The stage is unknown, or `--images` stands beside a stage that draws.
+    """
+    if request.stage not in STAGES:
+        raise ConfigError(f"--stage {request.stage!r}: expected one of {', '.join(STAGES)}")
+    if request.images is not None and request.stage == "generate":
+        raise ConfigError("--images names finished pictures: there is nothing to generate")
+    defaults: dict[str, Any] = {"seed": seed}
+    if context is not None:
+        defaults["round_trip"] = partial(round_trip, context.model.parts.autoencoder)
+    benchmark = open_benchmark(request.suite, request.options, defaults=defaults)
+    protocol = protocol_of(benchmark, request.protocol)
+    items = runner.choose(benchmark.items(), groups=request.groups, most=request.most)
+    tools = open_tools(request.tools, record=request.record)
+    with _progress(quiet=as_json) as show:
+        if context is not None and request.stage != "score":
+            keep_settings(request.out, context.settings() | {"suite": request.suite})
+            player = SessionPlayer(context.model, generation=context.generation, seed=seed)
+            made = runner.generate(items, player, request.out, show=show)
+            if request.stage == "generate":
+                facts = {"out": str(request.out), "items": len(items), "made_now": made}
+                line = f"{made} outputs made: {request.out}"
+                finish(context.provenance() | facts, [line], as_json=as_json)
+                return
+        outputs = _outputs(benchmark, items, request)
+        rows = runner.score(benchmark, items, outputs, tools=tools, protocol=protocol, show=show)
+    summary = Summary(
+        benchmark.name,
+        protocol,
+        model=context.name if context is not None else str(request.images),
+        seed=None if context is None else seed,
+        scores=benchmark.table(rows, protocol=protocol),
+        tools=tools.names,
+        data=_data(request.options),
+        failures=Counter(failure for row in rows for failure in row.failures),
+        dtype=None if context is None else str(context.model.dtype).removeprefix("torch."),
+    )
+    facts = write_results(summary, rows, request.out, items=items, outputs=outputs)
+    lines = [score_line(name, score) for name, score in summary.scores.items()]
+    finish(facts, [*lines, f"wrote {request.out / 'report.html'}"], as_json=as_json)
+
+
+def _outputs(
+    benchmark: Benchmark, items: Sequence[Item], request: Request
+) -> dict[str, list[Output]]:
+    if request.images is not None:
+        return runner.find_outputs(benchmark, items, request.images)
+    return runner.read_outputs(items, request.out)
+
+
+def _data(options: Mapping[str, Any]) -> dict[str, str] | None:
+    """Name and hash of the record file."""
+    path = options.get("data")
+    if path is None:
+        return None
+    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return {"name": path.name, "sha256": digest}
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[runner.Show]:
+    """Show a bar for each stage on standard error."""
+    with progress_bar(Console(stderr=True, quiet=quiet)) as progress:
+        bars: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in bars:
+                bars[what] = progress.add_task(what, total=total)
+            progress.update(bars[what], completed=done)
+
+        yield show

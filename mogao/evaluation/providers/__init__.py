@@ -1,0 +1,1 @@
+"""Who answers the questions of rules: detectors, questions on pictures, judges, embeddings."""

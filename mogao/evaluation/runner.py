@@ -1,0 +1,160 @@
+"""The two stages of an evaluation: a player fills a folder, a benchmark scores a folder.
+
+In: a benchmark and either a player or a folder that any program filled. Out: `outputs.jsonl` and
+`pictures/`, then rows of scores. Making outputs goes on where an interrupted run stopped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mogao.data.images import save_png
+from mogao.errors import DataError
+from mogao.evaluation.benchmark import Benchmark, Item, Output, Row
+from mogao.evaluation.player import Made, Player
+from mogao.evaluation.providers.base import Tools
+from mogao.files import append_row, whole_rows
+
+OUTPUTS = "outputs.jsonl"
+PICTURES = "pictures"
+Show = Callable[[str, int, int], None]
+"""Takes what is done, how much of it, and of how much."""
+
+
+def choose(
+    items: Sequence[Item], *, groups: Sequence[str] = (), most: int | None = None
+) -> list[Item]:
+    """Return the items of some groups, the first few of each.
+
+    Args:
+        items: Of one benchmark.
+        groups: Names; empty takes all groups.
+        most: Most items of a group; None takes all.
+
+    Raises:
+        DataError: No item belongs to a group that is named.
+    """
+    known = dict.fromkeys(item.group for item in items)
+    for name in groups:
+        if name not in known:
+            raise DataError(f"no group {name!r} in the benchmark; known: {', '.join(known)}")
+    taken: Counter[str] = Counter()
+    chosen = []
+    for item in items:
+        if (not groups or item.group in groups) and (most is None or taken[item.group] < most):
+            taken[item.group] += 1
+            chosen.append(item)
+    return chosen
+
+
+def generate(items: Sequence[Item], player: Player, out: Path, *, show: Show | None = None) -> int:
+    """Make all outputs that are not in the folder yet; return how many were made.
+
+    A picture is on the disk before the line that names it.
+    """
+    done = {(row["id"], row["k"]) for row in whole_rows(out / OUTPUTS)}
+    every = [(item, k) for item in items for k in range(item.num)]
+    jobs = [(item, k) for item, k in every if (item.id, k) not in done]
+    for number, ((item, k), made) in enumerate(zip(jobs, player.play(jobs), strict=True), 1):
+        append_row(out / OUTPUTS, {"id": item.id, "k": k, "parts": _saved(item, k, made, out=out)})
+        if show is not None:
+            show("made", len(every) - len(jobs) + number, len(every))
+    return len(jobs)
+
+
+def read_outputs(items: Sequence[Item], out: Path) -> dict[str, list[Output]]:
+    """Return the outputs that `generate` left in a folder, by item.
+
+    Raises:
+        DataError: An item has no output there.
+    """
+    parts = {(row["id"], row["k"]): row["parts"] for row in whole_rows(out / OUTPUTS)}
+    missing = [item.id for item in items if (item.id, 0) not in parts]
+    if missing:
+        raise DataError(
+            f"{out / OUTPUTS} has nothing for {len(missing)} of {len(items)} items, first "
+            f"{missing[0]!r}: run the stage 'generate' first"
+        )
+    return {
+        item.id: [_output(parts[item.id, k], out) for k in range(item.num) if (item.id, k) in parts]
+        for item in items
+    }
+
+
+def find_outputs(
+    benchmark: Benchmark, items: Sequence[Item], folder: Path
+) -> dict[str, list[Output]]:
+    """Return what any program left in a folder, by item; what is missing is missing.
+
+    A file that ends in ".txt" is the text of an answer, every other one a picture.
+
+    Raises:
+        DataError: There is none at all.
+    """
+    found = {
+        item.id: [
+            Output((_content(path),))
+            for k in range(item.num)
+            if (path := _first(folder, benchmark.places(item, k))) is not None
+        ]
+        for item in items
+    }
+    if not any(found.values()):
+        example = ", ".join(benchmark.places(items[0], 0)) if items else "none"
+        raise DataError(f"{folder} holds nothing for {benchmark.name}; expected, say, {example}")
+    return found
+
+
+def score(
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    outputs: dict[str, list[Output]],
+    *,
+    tools: Tools,
+    protocol: str,
+    show: Show | None = None,
+) -> list[Row]:
+    """Apply the rule to all items that have an output."""
+    rows = []
+    for number, item in enumerate(items, 1):
+        if outputs[item.id]:
+            rows.append(benchmark.score(item, outputs[item.id], tools=tools, protocol=protocol))
+        if show is not None:
+            show("scored", number, len(items))
+    return rows
+
+
+def _saved(item: Item, k: int, made: Made, *, out: Path) -> list[dict[str, str]]:
+    """Write the pictures of an output; return its parts as JSON values."""
+    folder = out / PICTURES / item.id
+    parts = []
+    for number, part in enumerate(made):
+        if isinstance(part, str):
+            parts.append({"text": part})
+            continue
+        name = f"{k}.png" if len(made) == 1 else f"{k}-{number}.png"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_png(part, folder / name)
+        parts.append({"image": f"{PICTURES}/{item.id}/{name}"})
+    return parts
+
+
+def _output(parts: Sequence[dict[str, Any]], out: Path) -> Output:
+    return Output(tuple(part["text"] if "text" in part else out / part["image"] for part in parts))
+
+
+def _content(path: Path) -> str | Path:
+    """The text of a text file, the path of a picture."""
+    if path.suffix != ".txt":
+        return path
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot read the answer: {error}") from None
+
+
+def _first(folder: Path, names: Sequence[str]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_file()), None)

@@ -1,0 +1,68 @@
+"""`mogao eval` as a user types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mogao.cli import app
+
+FEW = ["--n", "1", "--group", "colors", "--group", "questions", "--set", "image.num_steps=1"]
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, ["eval", *map(str, arguments)])
+
+
+@pytest.fixture
+def tiny(tiny_model_folder: Path) -> list[str]:
+    return ["--model", str(tiny_model_folder), "--dtype", "float32"]
+
+
+def test_both_stages_leave_a_summary_and_a_page(tiny, tmp_path: Path):
+    result = run("nano", "--out", tmp_path, *FEW, *tiny, "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert summary == json.loads((tmp_path / "summary.json").read_text())
+    assert summary["scores"]["colors"]["ceiling"] is not None
+    assert summary["scores"]["questions"]["n"] == 1
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_the_stages_can_be_run_apart(tiny, tmp_path: Path):
+    before = run("nano", "--out", tmp_path, *FEW, *tiny, "--stage", "score")
+    assert before.exit_code == 4
+    assert "generate" in before.stderr
+    made = run("nano", "--out", tmp_path, *FEW, *tiny, "--stage", "generate", "--json")
+    assert json.loads(made.stdout.splitlines()[-1])["made_now"] == 2
+    assert not (tmp_path / "summary.json").exists()
+    assert run("nano", "--out", tmp_path, *FEW, *tiny, "--stage", "score").exit_code == 0
+    other = run("nano", "--out", tmp_path, *FEW, *tiny, "--seed", "1")
+    assert other.exit_code == 2
+    assert "seed" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["nono"], 2, "nano"),
+        (["pope"], 2, "--data"),
+        (["nano", "--data", "x.json"], 2, "takes no --data"),
+        (["nano", "--option", "fast=yes"], 2, "takes no --fast"),
+        (["nano", "--option", "fast"], 2, "KEY=VALUE"),
+        (["nano", "--stage", "draw"], 2, "generate"),
+        (["nano", "--stage", "generate"], 2, "finished"),
+        (["nano", "--protocol", "official"], 2, "mogao-world-1"),
+        (["nano", "--group", "colours"], 4, "colors"),
+        (["nano", "--tool", "detector=wurld"], 2, "world"),
+        (["nano"], 4, "holds nothing"),
+    ],
+)
+def test_wrong_requests_are_named(arguments, code: int, said: str, tmp_path: Path):
+    result = run(*arguments, "--images", tmp_path, "--out", tmp_path / "o")
+    assert result.exit_code == code, result.output
+    assert said in result.stderr
+    assert not (tmp_path / "o").exists()
