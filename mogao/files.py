@@ -72,7 +72,8 @@ def whole_rows(path: str | Path) -> list[dict[str, Any]]:
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         atomic_write(path, whole)
-    return [json.loads(line) for line in whole.splitlines()]
+    # Not `splitlines`: a text may hold other characters that end lines.
+    return [json.loads(line) for line in whole.split("\n") if line]
 
 
 def to_json(value: Any) -> str:

@@ -71,5 +71,5 @@ def test_a_log_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
     with path.open("a") as log:
         log.write('{"a": 3')
     assert whole_rows(path) == [{"a": 1}, {"a": 2}]
-    append_row(path, {"a": 4})
-    assert whole_rows(path) == [{"a": 1}, {"a": 2}, {"a": 4}]
+    append_row(path, {"a": "\u2028 and \x85"})
+    assert whole_rows(path) == [{"a": 1}, {"a": 2}, {"a": "\u2028 and \x85"}]

@@ -8,16 +8,16 @@ CPU and on a GPU too, but for chat models, which take bfloat16 there; the name s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 from PIL import Image
 
 from mogao.errors import ConfigError
 from mogao.evaluation.providers.base import Detection
 from mogao.evaluation.providers.endpoint import yes_share
+from mogao.evaluation.providers.masks import MaskedDetection, cut_out
 from mogao.sequence import Pixels
 
 COLOURS = (
@@ -28,31 +28,22 @@ COLOURS = (
 _MAX_REPLY_TOKENS = 1024
 _TOP_TOKENS = 50
 _LEAST_SCORE = 0.05  # rules set their own, higher thresholds
-_GREY = 0x99
 _COLOUR_PROMPTS = (
     "a picture of a {colour} {name}",
     "a {name} whose colour is {colour}",
     "a thing that is {colour}",
 )
-_COCO_NAMES = {  # spellings of Pascal VOC that detectors of COCO classes use
+_COCO_NAMES = {  # spellings of Pascal VOC that detectors use, and what GenEval calls three classes
     "aeroplane": "airplane",
     "diningtable": "dining table",
     "motorbike": "motorcycle",
     "pottedplant": "potted plant",
     "sofa": "couch",
     "tvmonitor": "tv",
+    "mouse": "computer mouse",
+    "remote": "tv remote",
+    "keyboard": "computer keyboard",
 }
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MaskedDetection(Detection):
-    """A detection with its outline.
-
-    Attributes:
-        mask: The picture's pixels that belong to the thing.
-    """
-
-    mask: Bool[np.ndarray, "height width"] = field(kw_only=True)
 
 
 class LocalChat:
@@ -264,16 +255,6 @@ def instances(
 def class_name(label: str) -> str:
     """Return the name that COCO gives a class."""
     return _COCO_NAMES.get(label, label)
-
-
-def cut_out(pixels: Pixels, detection: Detection) -> Pixels:
-    """Return the box of a thing, at least one pixel, on grey where its outline is known."""
-    if isinstance(detection, MaskedDetection):
-        pixels = np.where(detection.mask[..., None], pixels, np.uint8(_GREY))
-    height, width = pixels.shape[:2]
-    left, top, right, bottom = (round(side) for side in detection.box)
-    left, top = (min(max(left, 0), width - 1), min(max(top, 0), height - 1))
-    return pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
 def _open(auto: str, source: str, **options: Any) -> Any:

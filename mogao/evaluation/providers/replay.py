@@ -22,7 +22,7 @@ from jaxtyping import Float32
 
 from mogao.errors import ConfigError, DataError, RequestError
 from mogao.evaluation.providers.base import Detection
-from mogao.evaluation.providers.local import MaskedDetection
+from mogao.evaluation.providers.masks import MaskedDetection
 from mogao.sequence import Pixels
 
 METHODS: dict[str, tuple[str, ...]] = {

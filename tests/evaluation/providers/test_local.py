@@ -17,6 +17,7 @@ from mogao.evaluation.providers.base import (
     Embedder,
     VisualQuestions,
 )
+from mogao.evaluation.providers.masks import MaskedDetection
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
 WORDS = "picture thing whose colour that cat yes no user what there of with a an is the in"
@@ -135,23 +136,9 @@ def test_an_instance_has_the_box_of_its_mask():
     facts = [{"label_id": 1, "score": 0.9}]
     (found,) = local.instances(mask, facts, names={1: "motorbike"})
     assert (found.name, found.box, found.score) == ("motorcycle", (3.0, 2.0, 7.0, 4.0), 0.9)
-    assert isinstance(found, local.MaskedDetection)
+    assert isinstance(found, MaskedDetection)
     assert found.mask.sum() == 8
     assert local.instances(None, [], names={}) == []
-
-
-def test_a_thing_is_cut_out_on_grey_where_its_outline_is_known():
-    pixels = np.full((6, 8, 3), 10, np.uint8)
-    mask = np.zeros((6, 8), bool)
-    mask[2:4, 3:5] = True
-    box = (2.6, 1.6, 5.4, 4.4)
-    cut = local.cut_out(pixels, local.MaskedDetection("cat", box, mask=mask))
-    assert cut.shape == (2, 2, 3)
-    assert cut[:, :, 0].tolist() == [[10, 10], [10, 10]]
-    wide = local.cut_out(pixels, local.MaskedDetection("cat", (2.0, 2.0, 4.0, 3.0), mask=mask))
-    assert wide.tolist() == [[[153] * 3, [10] * 3]]
-    assert local.cut_out(pixels, Detection("cat", (-3.0, -2.0, 2.0, 2.0))).shape == (2, 2, 3)
-    assert local.cut_out(pixels, Detection("cat", (9.0, 7.0, 9.0, 7.0))).shape == (1, 1, 3)
 
 
 def test_the_colour_is_that_of_the_nearest_caption(clip_folder):

@@ -17,7 +17,7 @@ from mogao.evaluation.providers.base import (
     TextReader,
     VisualQuestions,
 )
-from mogao.evaluation.providers.local import MaskedDetection
+from mogao.evaluation.providers.masks import MaskedDetection
 from mogao.evaluation.providers.replay import METHODS, Recorder, Replay
 
 RED = np.full((16, 16, 3), (200, 0, 0), np.uint8)
