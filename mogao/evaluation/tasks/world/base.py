@@ -11,7 +11,7 @@ from typing import Any
 
 from mogao.data.images import read_image
 from mogao.data.world.scene import CANVAS, Scene, render
-from mogao.evaluation.benchmark import Item, Output, Row, Want
+from mogao.evaluation.benchmark import Item, Output, Row, Want, picture_places
 from mogao.evaluation.judges.correlation import CorrelationJudge
 from mogao.evaluation.judges.report import Judge, Report
 from mogao.evaluation.prompts import Prompt
@@ -86,3 +86,24 @@ def score_of(rows: Sequence[Row], value: str, *, groups: Sequence[str] | None = 
     """Return the mean of a value with the ceiling of the same rows, where they have one."""
     found = numbers(rows, value, groups=groups)
     return summarise(found, ceiling=numbers(rows, CEILING, groups=groups))
+
+
+class WorldBenchmark:
+    """What the benchmarks of the world have in common: a seed, a judge, where pictures lie."""
+
+    def __init__(
+        self, *, seed: int = 0, judge: Judge | None = None, round_trip: RoundTrip | None = None
+    ) -> None:
+        """Make the suite.
+
+        Args:
+            seed: Of the prompts.
+            judge: None takes the correlation judge.
+            round_trip: The autoencoder of who is scored, for the ceilings.
+        """
+        self._seed = seed
+        self._judge = WorldJudge(judge=judge, round_trip=round_trip)
+
+    def places(self, item: Item, k: int) -> Sequence[str]:
+        """Return where pictures lie."""
+        return picture_places(item, k)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mogao.evaluation.benchmark import Item, Output, Row, picture_places
-from mogao.evaluation.judges.report import Judge, Report
+from mogao.evaluation.benchmark import Item, Output, Row
+from mogao.evaluation.judges.report import Report
 from mogao.evaluation.prompts import make_prompts
 from mogao.evaluation.providers.base import Detection, Tools
 from mogao.evaluation.rules.geneval import Options, Verdict, judge, read_request
@@ -20,8 +20,7 @@ from mogao.evaluation.tables import over_groups
 from mogao.evaluation.tasks.pictures import Judged, picture_row
 from mogao.evaluation.tasks.world.base import (
     CEILING,
-    RoundTrip,
-    WorldJudge,
+    WorldBenchmark,
     item_of,
     scene_of,
     score_of,
@@ -38,24 +37,11 @@ PICTURES = 4
 OPTIONS = Options(confidence=0.0, counting_confidence=0.0)
 
 
-class WorldGenEval:
+class WorldGenEval(WorldBenchmark):
     """553 prompts, four pictures each."""
 
     name = "world_geneval"
     protocols: tuple[str, ...] = ("world-geneval-1",)
-
-    def __init__(
-        self, *, seed: int = 0, judge: Judge | None = None, round_trip: RoundTrip | None = None
-    ) -> None:
-        """Make the suite.
-
-        Args:
-            seed: Of the prompts.
-            judge: None takes the correlation judge.
-            round_trip: The autoencoder of who is scored, for the ceilings.
-        """
-        self._seed = seed
-        self._judge = WorldJudge(judge=judge, round_trip=round_trip)
 
     def items(self) -> Sequence[Item]:
         """Return all items, tag by tag; the truth of each is a record of GenEval."""
@@ -64,10 +50,6 @@ class WorldGenEval:
             for task, num in SIZES.items()
             for prompt in make_prompts(task, num, seed=self._seed)
         ]
-
-    def places(self, item: Item, k: int) -> Sequence[str]:
-        """Return where pictures lie."""
-        return picture_places(item, k)
 
     def score(self, item: Item, outputs: Sequence[Output], *, tools: Tools, protocol: str) -> Row:
         """Apply GenEval's rule to each picture, and to a real render."""

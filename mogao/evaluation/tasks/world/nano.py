@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mogao.evaluation.benchmark import Item, Output, Row, Want, picture_places
-from mogao.evaluation.judges.report import Judge, Report
+from mogao.evaluation.benchmark import Item, Output, Row, Want
+from mogao.evaluation.judges.report import Report
 from mogao.evaluation.prompts import make_prompts
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.rules.world import (
@@ -25,8 +25,7 @@ from mogao.evaluation.scores import Score
 from mogao.evaluation.tables import over_items
 from mogao.evaluation.tasks.world.base import (
     CEILING,
-    RoundTrip,
-    WorldJudge,
+    WorldBenchmark,
     item_of,
     scene_of,
     score_of,
@@ -40,24 +39,11 @@ _WANTS: dict[str, Want] = {"questions": "text", "stories": "document"}
 _LEAST_STORY_PICTURES = 3
 
 
-class NanoSuite:
+class NanoSuite(WorldBenchmark):
     """The first suite of the world."""
 
     name = "nano"
     protocols: tuple[str, ...] = ("mogao-world-1",)
-
-    def __init__(
-        self, *, seed: int = 0, judge: Judge | None = None, round_trip: RoundTrip | None = None
-    ) -> None:
-        """Make the suite.
-
-        Args:
-            seed: Of the prompts.
-            judge: None takes the correlation judge.
-            round_trip: The autoencoder of who is scored, for the ceilings.
-        """
-        self._seed = seed
-        self._judge = WorldJudge(judge=judge, round_trip=round_trip)
 
     def items(self) -> Sequence[Item]:
         """Return all items, task by task."""
@@ -66,10 +52,6 @@ class NanoSuite:
             for task, num in SIZES.items()
             for prompt in make_prompts(task, num, seed=self._seed)
         ]
-
-    def places(self, item: Item, k: int) -> Sequence[str]:
-        """Return where pictures lie."""
-        return picture_places(item, k)
 
     def score(
         self,
