@@ -110,7 +110,7 @@ def run(request: Request, context: Context | None, *, seed: int, as_json: bool) 
         model=context.name if context is not None else str(request.images),
         seed=None if context is None else seed,
         scores=benchmark.table(rows, protocol=protocol),
-        tools=tools.names,
+        tools=tools.names | getattr(benchmark, "judges", {}),
         data=_data(request.options),
         failures=Counter(failure for row in rows for failure in row.failures),
         dtype=None if context is None else str(context.model.dtype).removeprefix("torch."),

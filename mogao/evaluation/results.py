@@ -15,6 +15,7 @@ from typing import Any
 
 from mogao.evaluation.benchmark import Item, Output, Row
 from mogao.evaluation.scores import Score
+from mogao.evaluation.tables import CEILING
 from mogao.files import atomic_write, to_json
 from mogao.provenance import provenance
 
@@ -164,8 +165,9 @@ def _table(scores: Mapping[str, Score]) -> str:
 
 
 def _goodness(row: Row) -> float:
-    """Mean of the values of a row, for sorting."""
-    return sum(row.values.values()) / len(row.values) if row.values else 0.0
+    """Mean of the values of a row, for sorting; what a judge says of real renders is left out."""
+    own = [value for name, value in row.values.items() if name != CEILING]
+    return sum(own) / len(own) if own else 0.0
 
 
 def _tile(row: Row, prompt: str, outputs: Sequence[Output]) -> str:

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from mogao.evaluation.benchmark import Row
 from mogao.evaluation.scores import RESAMPLES, Score, summarise
 
+CEILING = "ceiling"
+"""Value of a row: whether the judge accepts a real render."""
+
 
 def numbers(rows: Sequence[Row], value: str, *, groups: Sequence[str] | None = None) -> list[float]:
     """Return one value of all rows that have it; of some groups only where they are named."""

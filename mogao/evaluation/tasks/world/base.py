@@ -16,12 +16,10 @@ from mogao.evaluation.judges.correlation import CorrelationJudge
 from mogao.evaluation.judges.report import Judge, Report
 from mogao.evaluation.prompts import Prompt
 from mogao.evaluation.scores import Score, summarise
-from mogao.evaluation.tables import numbers
+from mogao.evaluation.tables import CEILING, numbers
 from mogao.sequence import ImageSegment, InterleavedSequence, Pixels, Segment, TextSegment
 
 RoundTrip = Callable[[Sequence[Pixels]], list[Pixels]]
-CEILING = "ceiling"
-"""Value of a row: whether the judge accepts a real render."""
 
 
 class WorldJudge:
@@ -89,7 +87,11 @@ def score_of(rows: Sequence[Row], value: str, *, groups: Sequence[str] | None = 
 
 
 class WorldBenchmark:
-    """What the benchmarks of the world have in common: a seed, a judge, where pictures lie."""
+    """What the benchmarks of the world have in common: a seed, a judge, where pictures lie.
+
+    Attributes:
+        judges: Name of the judge, for the results.
+    """
 
     def __init__(
         self, *, seed: int = 0, judge: Judge | None = None, round_trip: RoundTrip | None = None
@@ -103,6 +105,7 @@ class WorldBenchmark:
         """
         self._seed = seed
         self._judge = WorldJudge(judge=judge, round_trip=round_trip)
+        self.judges = {"world": type(judge or CorrelationJudge()).__name__}
 
     def places(self, item: Item, k: int) -> Sequence[str]:
         """Return where pictures lie."""

@@ -16,10 +16,9 @@ from mogao.evaluation.prompts import make_prompts
 from mogao.evaluation.providers.base import Detection, Tools
 from mogao.evaluation.rules.geneval import Options, Verdict, judge, read_request
 from mogao.evaluation.scores import Score
-from mogao.evaluation.tables import over_groups
+from mogao.evaluation.tables import CEILING, over_groups
 from mogao.evaluation.tasks.pictures import Judged, picture_row
 from mogao.evaluation.tasks.world.base import (
-    CEILING,
     WorldBenchmark,
     item_of,
     scene_of,

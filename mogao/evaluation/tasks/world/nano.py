@@ -22,9 +22,8 @@ from mogao.evaluation.rules.world import (
     shows_single,
 )
 from mogao.evaluation.scores import Score
-from mogao.evaluation.tables import over_items
+from mogao.evaluation.tables import CEILING, over_items
 from mogao.evaluation.tasks.world.base import (
-    CEILING,
     WorldBenchmark,
     item_of,
     scene_of,
