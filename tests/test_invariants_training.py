@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from mogao.config import (
 )
 from mogao.flow import FlowInputs, interpolate
 from mogao.loss import flow_loss_sum
-from mogao.model.attention import SegmentAttention, make_attention
+from mogao.model.attention import Backend, SegmentAttention, make_attention
 from mogao.model.block import BranchInput
 from mogao.model.init import copy_text_to_visual, initialise
 from mogao.model.rope import rotate, rotation
@@ -257,9 +258,11 @@ def flex_error() -> float:
     return relative(outs[1], outs[0])
 
 
-def test_backends_agree_flex_forward(repository: Path) -> None:
-    # Dynamo traces the mask rule inside flex_attention and cannot trace run-time type checks.
-    script = "from tests.test_invariants_training import flex_error; print(flex_error())"
+def printed_without_type_checks(script: str, repository: Path) -> str:
+    """What a script prints in a process of its own.
+
+    Dynamo traces the mask rule inside flex_attention and cannot trace run-time type checks.
+    """
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script],
         cwd=repository,
@@ -269,7 +272,46 @@ def test_backends_agree_flex_forward(repository: Path) -> None:
         check=True,
         timeout=300,
     )
-    assert float(done.stdout) < FLOAT32
+    return done.stdout
+
+
+def test_backends_agree_flex_forward(repository: Path) -> None:
+    script = "from tests.test_invariants_training import flex_error; print(flex_error())"
+    assert float(printed_without_type_checks(script, repository)) < FLOAT32
+
+
+def backward_errors(backend: Backend, *, device: str) -> dict[str, float]:
+    """Relative errors of a back-end against the dense reference: outputs, gradients of q, k, v."""
+    settings = config()
+    batch = packed(settings, story(), InterleavedSequence((TextSegment("a"), image(3)))).to(device)
+    rule = MaskRule.from_config(settings.visibility)
+    generator = torch.Generator().manual_seed(0)
+    tokens = batch.num_tokens
+    # Every output gets another factor: the gradient of a plain sum says nothing about q and k.
+    factors = torch.randn(tokens, 4, 16, generator=generator).to(device)
+    drawn = [torch.randn(tokens, heads, 16, generator=generator).to(device) for heads in (4, 2, 2)]
+    results = []
+    for name in ("dense", backend):
+        q, k, v = (x.clone().requires_grad_() for x in drawn)
+        out = make_attention(rule, batch.table, batch.meta, backend=name)(q, k, v, layer=0)
+        results.append([out, *torch.autograd.grad((out * factors).sum(), (q, k, v))])
+    return {
+        name: relative(got, expected)
+        for name, expected, got in zip(("out", "q", "k", "v"), *results, strict=True)
+    }
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="flex has no backward on the CPU")
+def test_backends_agree_flex_backward(repository: Path) -> None:
+    script = """
+import json
+from tests.test_invariants_training import backward_errors
+print(json.dumps(backward_errors("flex", device="cuda")))
+"""
+    errors = json.loads(printed_without_type_checks(script, repository))
+    assert errors.pop("out") < FLOAT32
+    assert max(errors.values()) < FLOAT32_GRADIENT
 
 
 def test_one_noise_level_per_picture_reaches_every_token() -> None:

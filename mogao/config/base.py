@@ -6,7 +6,8 @@ In: YAML, JSON, `key.path=value` overrides. Out: frozen pydantic values. It know
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -25,7 +26,9 @@ Count = Annotated[int, Field(ge=1)]
 class Config(BaseModel):
     """Base of all configs: frozen, unknown keys forbidden, defaults checked like given values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
 
 C = TypeVar("C", bound=Config)
@@ -41,7 +44,7 @@ def parse(cls: type[C], data: Any, *, where: str) -> C:
     try:
         return cls.model_validate(data)
     except ValidationError as error:
-        lines = [_explain(cls, item) for item in error.errors()]
+        lines = [_explain(cls, item, data) for item in error.errors()]
         raise ConfigError(f"{where}: " + "; ".join(lines)) from None
 
 
@@ -52,11 +55,13 @@ def load(cls: type[C], path: str | Path, *, overrides: Sequence[str] = ()) -> C:
         ConfigError: The file is missing or unreadable, or its content is not valid.
     """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        # YAML would read a number such as 1e-09 as text.
+        data = json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise ConfigError(f"cannot read config {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{path} is not valid YAML or JSON: {error}") from None
     data = {} if data is None else data
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must hold a mapping, got {type(data).__name__}")
@@ -67,9 +72,10 @@ def override(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Return a copy of `data` with each `key.path=value` set; values are read as YAML.
 
     Raises:
-        ConfigError: An override has no `=` or goes through a value that is not a mapping.
+        ConfigError: An override has no `=`, goes through a value that is not a mapping, or has a
+            value that is no YAML.
     """
-    result: dict[str, Any] = json.loads(json.dumps(data))
+    result: dict[str, Any] = deepcopy(data)
     for item in overrides:
         path, sign, value = item.partition("=")
         if not sign or not path:
@@ -80,7 +86,10 @@ def override(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
             node = node.setdefault(key, {})
             if not isinstance(node, dict):
                 raise ConfigError(f"override {item!r}: {key!r} is not a mapping")
-        node[leaf] = yaml.safe_load(value)
+        try:
+            node[leaf] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"override {item!r}: {value!r} is not valid YAML") from None
     return result
 
 
@@ -95,12 +104,21 @@ def save(config: Config, path: str | Path) -> None:
     atomic_write(path, text)
 
 
-def _explain(cls: type[Config], item: Any) -> str:
+def _explain(cls: type[Config], item: Any, data: Any) -> str:
     """One pydantic error as 'path: got, expected, hint'."""
-    path = ".".join(str(part) for part in item["loc"])
+    path = ".".join(_own_path(item["loc"], data))
     if item["type"] == "extra_forbidden":
         return f"unknown key {path!r} ({nearest(str(item['loc'][-1]), _known_keys(cls))})"
     return f"{path or 'config'}: {item['msg']} (got {item['input']!r:.80})"
+
+
+def _own_path(parts: Sequence[str | int], data: Any) -> Iterator[str]:
+    """Yield the keys of a place in the data; pydantic names the chosen variant among them."""
+    for number, part in enumerate(parts, 1):
+        is_key = isinstance(data, Mapping) and part in data
+        if is_key or isinstance(part, int) or number == len(parts):
+            yield str(part)
+            data = data[part] if is_key or isinstance(data, list | tuple) else None
 
 
 def _known_keys(cls: type[BaseModel]) -> set[str]:

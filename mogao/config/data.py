@@ -54,11 +54,14 @@ class RecordsConfig(Config):
     """Sides become multiples of this; equal to the model's pixels per token side."""
 
 
+SourceConfig = Annotated[WorldConfig | RecordsConfig, Field(discriminator="kind")]
+
+
 class MixtureConfig(Config):
     """Several sources drawn by weight."""
 
     kind: Literal["mixture"] = "mixture"
-    sources: Annotated[tuple[WorldConfig | RecordsConfig, ...], Field(min_length=1)]
+    sources: Annotated[tuple[SourceConfig, ...], Field(min_length=1)]
     weights: tuple[Annotated[float, Field(gt=0)], ...]
     seed: Annotated[int, Field(ge=0)] = 0
 

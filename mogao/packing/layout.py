@@ -181,11 +181,12 @@ class _Builder:
             self.images.append(image)
             self.positions.append(image_positions(span.time, span.grid, self.config.positions))
         if wanted["noisy"]:
-            size = span.grid[0] * span.grid[1]
-            loss_map = np.ones(size) if image.loss_map is None else image.loss_map.reshape(-1)
-            if loss_map.size != size:
-                raise DataError(f"loss_map has {loss_map.size} values, the picture {size} tokens")
-            self.noisy_weights.append((span.weight * loss_map).astype(np.float32))
+            loss_map = np.ones(span.grid) if image.loss_map is None else image.loss_map
+            if loss_map.shape != span.grid:
+                raise DataError(
+                    f"loss_map has rows and columns {loss_map.shape}, the picture {span.grid}"
+                )
+            self.noisy_weights.append((span.weight * loss_map.reshape(-1)).astype(np.float32))
 
     def _finish(
         self,
