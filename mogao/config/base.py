@@ -115,10 +115,11 @@ def _explain(cls: type[Config], item: Any, data: Any) -> str:
 def _own_path(parts: Sequence[str | int], data: Any) -> Iterator[str]:
     """Yield the keys of a place in the data; pydantic names the chosen variant among them."""
     for number, part in enumerate(parts, 1):
+        is_place = isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
         is_key = isinstance(data, Mapping) and part in data
-        if is_key or isinstance(part, int) or number == len(parts):
+        if is_key or is_place or number == len(parts):
             yield str(part)
-            data = data[part] if is_key or isinstance(data, list | tuple) else None
+            data = data[part] if is_key or is_place else None
 
 
 def _known_keys(cls: type[BaseModel]) -> set[str]:
