@@ -19,6 +19,7 @@ from mogao.config import (
     TransformerConfig,
     VisibilityConfig,
     VisionTask,
+    WorldConfig,
     parse,
 )
 from mogao.errors import ConfigError
@@ -134,6 +135,11 @@ def test_bounds_hold(cls: type[Config], key: str, good: list[Any], bad: list[Any
         assert getattr(parse(cls, {key: value}, where="x"), key) == value
     for value in bad:
         assert refusal(cls, {key: value})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_of_families_are_finite(value: float) -> None:
+    assert "families.colors" in refusal(WorldConfig, {"families": {"colors": value}})
 
 
 @pytest.mark.parametrize(
