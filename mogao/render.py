@@ -6,7 +6,6 @@ In: a finished interleaved sequence and a trace. Out: `index.md`, a self-contain
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 import re
@@ -14,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from mogao.data.images import png_bytes
+from mogao.data.images import data_url, png_bytes
 from mogao.data.markdown import to_markdown
 from mogao.errors import RequestError
 from mogao.files import write_folder
@@ -126,9 +125,8 @@ def _text(segment: TextSegment) -> str:
 def _figure(segment: ImageSegment) -> str:
     height, width = segment.size
     origin = "given" if GIVEN in segment.tags or segment.role != "model" else "drawn"
-    data = base64.b64encode(png_bytes(segment.pixels)).decode()
     return (
-        f'<figure><img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
+        f'<figure><img src="{data_url(segment.pixels)}" width="{width}" height="{height}" '
         f'alt="Picture, {origin}"><figcaption>{origin}, {width} x {height}</figcaption></figure>'
     )
 

@@ -7,6 +7,7 @@ and field. Nothing here fetches anything.
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import zlib
@@ -146,6 +147,11 @@ def png_bytes(pixels: Pixels) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def data_url(pixels: Pixels) -> str:
+    """Return a picture as a PNG inside a URL, for pages and messages that hold their pictures."""
+    return f"data:image/png;base64,{base64.b64encode(png_bytes(pixels)).decode()}"
 
 
 def save_png(pixels: Pixels, path: Path) -> None:

@@ -7,14 +7,13 @@ knows no names of systems.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mogao.data.images import png_bytes
+from mogao.data.images import data_url
 from mogao.sequence import Pixels
 
 Part = str | Pixels
@@ -161,7 +160,4 @@ def _parts(parts: Sequence[Part]) -> str:
 def _picture(pixels: Pixels) -> str:
     """A picture inside the page, written anew: its file may name its maker."""
     height, width = pixels.shape[:2]
-    data = base64.b64encode(png_bytes(pixels)).decode()
-    return (
-        f'<img src="data:image/png;base64,{data}" width="{width}" height="{height}" alt="Picture">'
-    )
+    return f'<img src="{data_url(pixels)}" width="{width}" height="{height}" alt="Picture">'

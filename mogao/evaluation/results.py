@@ -5,7 +5,6 @@ In: rows and scores. Out: files. The same run twice gives the same files but for
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mogao.data.images import data_url, read_image
 from mogao.evaluation.benchmark import Item, Output, Row
 from mogao.evaluation.scores import Score
 from mogao.evaluation.tables import CEILING
@@ -174,7 +174,7 @@ def _tile(row: Row, prompt: str, outputs: Sequence[Output]) -> str:
     """One item: its pictures, its prompt, its texts, its values."""
     first = outputs[0]
     images = "".join(
-        f'<img alt="" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
+        f'<img alt="" src="{data_url(read_image(path))}">'
         for path in first.pictures
         if path.is_file()
     )

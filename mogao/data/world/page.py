@@ -5,15 +5,12 @@ In: a `WorldConfig`. Out: one self-contained HTML file; texts stand beside their
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import json
 from pathlib import Path
 
-from PIL import Image
-
 from mogao.config import WorldConfig
+from mogao.data.images import data_url
 from mogao.data.world.source import World
 from mogao.files import atomic_write
 from mogao.sequence import ImageSegment, InterleavedSequence
@@ -50,15 +47,9 @@ def _article(document: InterleavedSequence) -> str:
     parts = [f"<h2>{html.escape(document.id)}: {html.escape(document.meta['recipe'])}</h2>"]
     for segment in document:
         if isinstance(segment, ImageSegment):
-            parts.append(f'<img class="{segment.role}" alt="" src="{_data_url(segment)}">')
+            parts.append(f'<img class="{segment.role}" alt="" src="{data_url(segment.pixels)}">')
         else:
             parts.append(f'<p class="{segment.role}">{html.escape(segment.text)}</p>')
     truth = html.escape(json.dumps(document.meta["truth"]))
     parts.append(f"<details><summary>truth</summary>{truth}</details>")
     return f"<article>{''.join(parts)}</article>"
-
-
-def _data_url(segment: ImageSegment) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(segment.pixels).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

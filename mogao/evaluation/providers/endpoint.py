@@ -7,14 +7,13 @@ but the address that the user gives.
 
 from __future__ import annotations
 
-import base64
 import math
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from mogao.data.images import png_bytes
+from mogao.data.images import data_url
 from mogao.errors import ConfigError, RequestError
 from mogao.sequence import Pixels
 
@@ -154,11 +153,6 @@ class Endpoint:
             return f"status {status}: access refused; the key was taken from {asked}"
         said = error.message.replace(self._client.api_key, "***")
         return f"status {status}: {said:.300}"
-
-
-def data_url(pixels: Pixels) -> str:
-    """Return a picture as a PNG inside a URL."""
-    return f"data:image/png;base64,{base64.b64encode(png_bytes(pixels)).decode()}"
 
 
 def yes_share(tokens: Iterable[tuple[str, float]], *, who: str) -> float:
