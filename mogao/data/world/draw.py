@@ -11,7 +11,14 @@ import numpy as np
 from mogao.data.world import atlas
 from mogao.data.world.choice import pick, pick_weighted
 from mogao.data.world.colours import COLOURS
-from mogao.data.world.language import Group, describe, geneval_prompt, groups_of, sentence
+from mogao.data.world.language import (
+    Group,
+    describe,
+    geneval_prompt,
+    groups_of,
+    reading_order,
+    sentence,
+)
 from mogao.data.world.sampling import RELATIONS, compose, grounds_for
 from mogao.data.world.scene import Scene
 from mogao.data.world.script import Line, Script
@@ -49,7 +56,8 @@ def draw(rng: np.random.Generator, settings: Settings) -> Script:
     family, scene, relation = family_scene(rng, settings)
     form = pick_weighted(rng, form_weights(settings))
     if form == "geneval" and family != "mixed":
-        prompt = geneval_prompt(groups_of(scene.objects), relation)
+        objects = scene.objects if relation else reading_order(scene.objects)
+        prompt = geneval_prompt(groups_of(objects), relation)
     else:
         level = 1 if form == "geneval" else int(form)
         prompt = describe(scene, level=level, relation=relation)
@@ -66,7 +74,7 @@ def caption(rng: np.random.Generator, settings: Settings) -> Script:
     _, scene, _ = family_scene(rng, settings)
     level = int(rng.integers(1, 4))
     request = pick(rng, _CAPTION_REQUESTS[level])
-    answer = sentence(describe(scene, level=level, ordered=True))
+    answer = sentence(describe(scene, level=level))
     truth = {"level": level, "answer": answer}
     return Script((Line(scene, "user"), Line(request, "user"), Line(answer)), truth)
 

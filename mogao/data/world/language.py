@@ -148,9 +148,11 @@ def describe(
     *,
     level: int,
     relation: str | None = None,
-    ordered: bool = False,
 ) -> str:
     """Say what a scene shows, without capital or full stop at levels 1 and 2.
+
+    Objects are named from left to right, unless a relation is said: then it sets their order. A
+    text whose order says nothing about places leaves a model to guess which thing goes where.
 
     Args:
         scene: What to describe; every object is named.
@@ -158,13 +160,13 @@ def describe(
             sizes and places, in whole sentences.
         relation: Relation of the first object to the second, said at levels 1 and 2; it needs
             exactly two objects.
-        ordered: Name the objects from left to right instead of in the order of the scene.
     """
-    objects = reading_order(scene.objects) if ordered else list(scene.objects)
+    said = relation if level < 3 else None
+    objects = list(scene.objects) if said else reading_order(scene.objects)
     groups = groups_of(objects, sizes=level >= 3)
     things = listing([some(group) for group in groups])
-    if relation and level < 3:
-        things = f"{some(groups[0])} {relation} {some(groups[1])}"
+    if said:
+        things = f"{some(groups[0])} {said} {some(groups[1])}"
     if level == 1:
         return things
     if level == 2:

@@ -94,14 +94,13 @@ def test_three_levels_of_detail() -> None:
     cat = SceneObject("cat", None, "large", 94, 94)
     apple = SceneObject("apple", "red", "small", 20, 20)
     scene = Scene("meadow", "fluent", (cat, apple))
-    assert describe(scene, level=1) == "a cat and a red apple"
-    assert describe(scene, level=1, ordered=True) == "a red apple and a cat"
+    assert describe(scene, level=1) == "a red apple and a cat"
     assert describe(scene, level=2, relation="right of") == (
         "a cat right of a red apple in a meadow"
     )
     assert describe(scene, level=3) == (
-        "A flat drawing of a large cat and a small red apple in a meadow. "
-        "The cat is at the bottom right. The red apple is at the top left."
+        "A flat drawing of a small red apple and a large cat in a meadow. "
+        "The red apple is at the top left. The cat is at the bottom right."
     )
 
 

@@ -9,7 +9,14 @@ import pytest
 from mogao.data.world import atlas
 from mogao.data.world.draw import FAMILIES
 from mogao.data.world.edits import KINDS as EDIT_KINDS
-from mogao.data.world.language import NUMBERS, at_place, geneval_prompt, groups_of, place_of
+from mogao.data.world.language import (
+    NUMBERS,
+    at_place,
+    geneval_prompt,
+    groups_of,
+    place_of,
+    reading_order,
+)
 from mogao.data.world.questions import KINDS as QUESTION_KINDS
 from mogao.data.world.recipes import RECIPES, make, write
 from mogao.data.world.sampling import STEP, holds
@@ -52,7 +59,7 @@ def test_draw_prompts_state_what_the_scene_shows() -> None:
     for script in scripts("draw", 160):
         truth, (scene,) = script.truth, script.scenes
         families.add(truth["family"])
-        groups = groups_of(scene.objects)
+        groups = groups_of(scene.objects if truth["relation"] else reading_order(scene.objects))
         if truth["form"] == "geneval" and truth["family"] != "mixed":
             assert truth["prompt"] == geneval_prompt(groups, truth["relation"])
         for group in groups:
