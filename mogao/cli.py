@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mogao.commands.groups import bench_app, data_app
+from mogao.commands.groups import arena_app, bench_app, data_app
 from mogao.commands.options import Batch, Dtype, Json, Model, Out, Pictures, Seed, Settings, verb
 
 app = typer.Typer(
@@ -190,6 +190,9 @@ def evaluate(
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Pictures that any program made.")
     ] = None,
+    control: Annotated[
+        str | None, typer.Option(help="Who answers instead (world): perfect or shuffled.")
+    ] = None,
     stage: Annotated[str, typer.Option(help="all, generate or score.")] = "all",
     data: Annotated[Path | None, typer.Option(help="Record file of the benchmark.")] = None,
     pictures: Annotated[Path | None, typer.Option(help="Folder of the records' pictures.")] = None,
@@ -221,6 +224,7 @@ def evaluate(
         options={name: value for name, value in options.items() if value is not None}
         | command.read_options(option or []),
         images=images,
+        control=control,
         groups=group or [],
         most=num,
         protocol=protocol,
@@ -231,6 +235,28 @@ def evaluate(
     if images is None:
         context = command.open_context(model, dtype=dtype, seed=seed, settings=settings)
     command.run(request, context, seed=seed, as_json=as_json)
+
+
+@app.command()
+@verb
+def sweep(
+    config: Annotated[Path, typer.Argument(metavar="SWEEP.yaml")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="key.path=value")] = None,
+    *,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of all runs.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Print arms, steps and FLOPs, and stop.")] = False,
+    seed: Annotated[int | None, typer.Option(min=0, help="Only this seed of all runs.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train and evaluate a grid of runs at equal compute; run again to go on."""
+    from mogao.commands import sweep as command
+
+    changes = [*(overrides or []), *([] if seed is None else [f"seeds=[{seed}]"])]
+    loaded = command.load_sweep(config, changes)
+    if dry_run:
+        command.plan(loaded, config, as_json=as_json)
+    else:
+        command.run(loaded, config, out, as_json=as_json)
 
 
 @app.command()
@@ -248,6 +274,7 @@ def info(
 
 
 app.add_typer(data_app, name="data")
+app.add_typer(arena_app, name="arena")
 app.add_typer(bench_app, name="bench")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -72,6 +73,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "time": LowRankAdaLN(rank=4),
         "qkv_bias": True,
     },
+    "noised history": {
+        "layout": {"part_order": ("vit", "noisy")},
+        "visibility": {
+            "earlier": {
+                "text": ("text", "vit"),
+                "vit": ("text", "vit"),
+                "clean": (),
+                "noisy": ("text", "vit", "noisy"),
+            },
+        },
+    },
 }
 
 
@@ -107,18 +119,32 @@ def drawn() -> ImageSegment:
 def training_forward(
     model: Mogao, layouts: list[Layout], noisy: Tensor, *, backend: str = "dense"
 ) -> tuple[PackedBatch, ModelOutput]:
-    """The training forward of layouts, every noisy token at time T."""
+    """The training forward of layouts: learned noisy tokens at time T, noisy history clean.
+
+    The velocities that come back are those of the learned tokens.
+    """
     session = model.session()
 
     def latents(images: Sequence[ImageSegment]) -> list[Tensor]:
         return [session.state.codes.encode(image) for image in images]
 
     batch = pack(layouts, model.config.transformer, latents=latents)
-    flow = FlowInputs(noisy, torch.full((len(batch.noisy_lengths),), T), torch.zeros_like(noisy))
+    return batch, pack_forward(model, batch, noisy, backend=backend)
+
+
+def pack_forward(
+    model: Mogao, batch: PackedBatch, noisy: Tensor, *, backend: Any = "dense"
+) -> ModelOutput:
+    """The training forward of a pack; see `training_forward`."""
+    is_learned = batch.noisy_weights > 0
+    entered = batch.noisy_clean.clone()
+    entered[is_learned] = noisy
+    times = [T * float(run[0]) for run in is_learned.float().split(batch.noisy_lengths)]
+    flow = FlowInputs(entered, torch.tensor(times), torch.zeros_like(entered))
     pixels = [picture.float() / 127.5 - 1 for picture in batch.vit_pixels]
     features = model.parts.vision(pixels)
     output = model.parts.transformer(batch, flow, vit_features=features, backend=backend)
-    return batch, output
+    return replace(output, velocity=output.velocity[is_learned])
 
 
 def branch_layouts(model: Mogao, segments: Sequence[Segment], drop: Drop) -> list[Layout]:

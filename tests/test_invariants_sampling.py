@@ -13,7 +13,6 @@ from torch import Tensor
 from mogao.config import (
     KEEP_ALL,
 )
-from mogao.flow import FlowInputs
 from mogao.packing.layout import TokenKind, lay_out
 from mogao.packing.pack import pack
 from mogao.packing.positions import image_positions
@@ -36,6 +35,7 @@ from tests.branches import (
     drawn,
     noise,
     opened,
+    pack_forward,
     positions_behind,
     relative,
     training_forward,
@@ -86,7 +86,9 @@ def test_cached_equals_full_for_text(variant: str) -> None:
     assert relative(torch.cat(logits), output.logits) < CACHED
 
 
-def test_cached_equals_full_behind_a_drawn_picture(model: Mogao) -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_cached_equals_full_behind_a_drawn_picture(variant: str) -> None:
+    model = tiny_model(**VARIANTS[variant])
     # Text behind a picture that the model drew, then one more picture behind both.
     generation = tiny_generation(max_tokens=0)
     session = model.session(generation=generation)
@@ -111,9 +113,7 @@ def test_cached_equals_full_behind_a_drawn_picture(model: Mogao) -> None:
             model.config.transformer,
             latents=lambda images: [given.get(id(i), noise()) for i in images],
         )
-        flow = FlowInputs(noise(), torch.tensor([T]), torch.zeros(6, 16))
-        features = model.parts.vision([p.float() / 127.5 - 1 for p in batch.vit_pixels])
-        output = model.parts.transformer(batch, flow, vit_features=features)
+        output = pack_forward(model, batch, noise())
         context = session.state.context(KEEP_ALL)
         spans = session.state.transcript.spans[:-2]
         read([(context, spans)], session.state.codes, runner=session.state.runner)

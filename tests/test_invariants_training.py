@@ -16,7 +16,6 @@ from torch import Tensor
 
 from mogao.bench.ectf import document as bench_document
 from mogao.bench.ectf import one_per_picture
-from mogao.bench.measure import allowed_pairs
 from mogao.config import (
     IlRopeConfig,
     MRopeConfig,
@@ -31,6 +30,7 @@ from mogao.model.block import BranchInput
 from mogao.model.init import copy_text_to_visual, initialise
 from mogao.model.rope import rotate, rotation
 from mogao.model.transformer import MogaoTransformer
+from mogao.packing.cost import allowed_pairs
 from mogao.packing.layout import TokenKind, lay_out
 from mogao.packing.mask import MaskRule
 from mogao.packing.pack import num_tokens, pack

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mogao.bench.measure import allowed_pairs, median_seconds
+from mogao.bench.measure import median_seconds
 from mogao.config import FlowConfig, LossConfig, ModelConfig
 from mogao.flow import corrupt
 from mogao.loss import flow_loss_sum, joined_loss, normalisers, text_loss_sum, weight_sums
@@ -26,6 +26,7 @@ from mogao.model.hardware import pick_dtype
 from mogao.model.init import initialise
 from mogao.model.transformer import MogaoTransformer
 from mogao.model.vision import VisionEncoder
+from mogao.packing.cost import allowed_pairs
 from mogao.packing.layout import Layout, lay_out
 from mogao.packing.pack import PackedBatch, pack
 from mogao.sequence import ImageSegment, InterleavedSequence, TextSegment

@@ -14,30 +14,16 @@ from typing import Any
 
 import torch
 
-from mogao.bench.measure import matrix_flops_per_second, step_flops
+from mogao.bench.measure import matrix_flops_per_second
 from mogao.config import JointTask, OptimConfig, RunConfig, WorldConfig
 from mogao.model.hardware import compiler_available, pick_dtype
 from mogao.model.vae import Autoencoder
-from mogao.training.joint import JointBatch, JointTraining
+from mogao.training.joint import JointTraining
 from mogao.training.loop import train_step
 from mogao.training.state import RunState
 
 WARM_UP_STEPS = 8  # a compiled layer meets its last new kind of shape within a few packs
 TIMED_STEPS = 10
-
-
-class CountedTraining(JointTraining):
-    """The joint task, remembering the counted FLOPs and the time of drawing of each pack."""
-
-    flops = 0.0
-
-    def next_batch(self) -> JointBatch:
-        """Draw the next pack and count it."""
-        batch = super().next_batch()
-        parts = self.parts.config
-        rule = self.parts.transformer.rule
-        self.flops += step_flops(batch.pack, parts.transformer, parts.vision, rule=rule)
-        return batch
 
 
 def run(
@@ -55,24 +41,24 @@ def run(
         Autoencoder(JointTask().model.autoencoder).save(Path(folder) / "vae")
         config = config or _nano(folder, seed=seed, compile_layers=compile_layers)
         dtype = pick_dtype(config.dtype, device)
-        task = CountedTraining(config, device=device, dtype=dtype)
+        task = JointTraining(config, device=device, dtype=dtype)
     state = RunState(task, config)
     for _ in range(WARM_UP_STEPS):
         train_step(state, config)
-    task.flops = 0.0
     started = time.perf_counter()
     rate = matrix_flops_per_second()
     results = [train_step(state, config) for _ in range(TIMED_STEPS)]
     seconds = sum(result.seconds for result in results)
     tokens = sum(result.counts["tokens"] for result in results)
+    flops = sum(result.counts["flops"] for result in results)
     padding = sum(result.counts["padding"] for result in results)
     return {
         "tokens_per_second": tokens / seconds,
         "samples_per_second": sum(result.counts["samples"] for result in results) / seconds,
         "step_seconds": statistics.median(result.seconds for result in results),
         "matrix_gflops": rate / 1e9,
-        "counted_gflops": task.flops / seconds / 1e9,
-        "share_of_matrix_rate": task.flops / seconds / rate,
+        "counted_gflops": flops / seconds / 1e9,
+        "share_of_matrix_rate": flops / seconds / rate,
         "data_wait_share": sum(result.wait_seconds for result in results) / seconds,
         "padding_share": padding / (tokens + padding),
         "compiled": config.compile != "off" and compiler_available(device),

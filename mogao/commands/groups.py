@@ -1,4 +1,4 @@
-"""The verbs in groups: `mogao data ...` and `mogao bench ...`.
+"""The verbs in groups: `mogao data ...`, `mogao arena ...` and `mogao bench ...`.
 
 In: arguments. Out: what the modules of `mogao.commands` do with them.
 """
@@ -10,10 +10,28 @@ from typing import Annotated
 
 import typer
 
-from mogao.commands.options import Compiled, Dtype, Json, Model, Peers, Seed, verb
+from mogao.commands.options import Compiled, Dtype, Json, Model, Out, Peers, Seed, verb
 
 data_app = typer.Typer(help="Validate, look at and make training data.", no_args_is_help=True)
+arena_app = typer.Typer(help="Compare systems by blind pairs.", no_args_is_help=True)
 bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+
+Systems = Annotated[list[str], typer.Argument(metavar="NAME=FOLDER")]
+Suite = Annotated[
+    str | None, typer.Option(help="Benchmark that was asked; runs of `mogao eval` say it.")
+]
+Prompts = Annotated[
+    Path | None, typer.Option(metavar="FILE.jsonl", help='Or rows {"id", "prompt", "images"?}.')
+]
+Records = Annotated[Path | None, typer.Option("--data", help="Record file of the benchmark.")]
+RecordPictures = Annotated[
+    Path | None, typer.Option("--pictures", help="Folder of the records' pictures.")
+]
+SuiteOptions = Annotated[
+    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Of the benchmark.")
+]
+Groups = Annotated[list[str] | None, typer.Option("--group", help="Only this group; repeatable.")]
+Most = Annotated[int | None, typer.Option("--n", min=1, help="Most items per group.")]
 
 
 @data_app.command()
@@ -61,6 +79,91 @@ def build(
     from mogao.commands import data as command
 
     command.build(out, num=num, heldout=heldout, seed=seed, as_json=as_json)
+
+
+@arena_app.command()
+@verb
+def page(
+    systems: Systems,
+    *,
+    out: Out,
+    suite: Suite = None,
+    prompts: Prompts = None,
+    data: Records = None,
+    pictures: RecordPictures = None,
+    option: SuiteOptions = None,
+    group: Groups = None,
+    num: Most = None,
+    repeats: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of pairs shown again, sides swapped.")
+    ] = 0.1,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Write one page of pairs to vote on, and the key that says who made what."""
+    from mogao.commands import arena as command
+
+    request = command.Request(
+        systems,
+        suite=suite,
+        prompts=prompts,
+        data=data,
+        pictures=pictures,
+        options=option or (),
+        groups=group or (),
+        most=num,
+    )
+    command.page(request, out, repeats=repeats, seed=seed, as_json=as_json)
+
+
+@arena_app.command()
+@verb
+def fit(
+    votes: Annotated[list[Path], typer.Argument(metavar="VOTES.csv")],
+    *,
+    key: Annotated[
+        Path | None, typer.Option(metavar="KEY.json", help="Beside the votes if not named.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Turn votes into strengths with intervals; say how much raters follow the side."""
+    from mogao.commands import arena as command
+
+    command.fit(votes, key, seed=seed, as_json=as_json)
+
+
+@arena_app.command()
+@verb
+def judge(
+    systems: Systems,
+    *,
+    tool: Annotated[list[str] | None, typer.Option(metavar="judge=SPEC", help="Who votes.")] = None,
+    record: Annotated[Path | None, typer.Option(help="File that keeps what it says.")] = None,
+    suite: Suite = None,
+    prompts: Prompts = None,
+    data: Records = None,
+    pictures: RecordPictures = None,
+    option: SuiteOptions = None,
+    group: Groups = None,
+    num: Most = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Let a model vote on all pairs in both orders."""
+    from mogao.commands import arena as command
+
+    request = command.Request(
+        systems,
+        suite=suite,
+        prompts=prompts,
+        data=data,
+        pictures=pictures,
+        options=option or (),
+        groups=group or (),
+        most=num,
+    )
+    command.judge(request, tool or (), record=record, seed=seed, as_json=as_json)
 
 
 @bench_app.command()

@@ -38,6 +38,7 @@ from mogao.config.guidance import (
 )
 from mogao.config.model import (
     AutoencoderConfig,
+    DetectorConfig,
     IlRopeConfig,
     InputTime,
     LayoutConfig,
@@ -56,6 +57,7 @@ from mogao.config.model import (
 from mogao.config.run import (
     AlignmentConfig,
     AutoencoderTask,
+    DetectorTask,
     FlowConfig,
     JointTask,
     LossConfig,
@@ -64,6 +66,7 @@ from mogao.config.run import (
     TaskConfig,
     VisionTask,
 )
+from mogao.config.sweep import EvaluationConfig, SweepConfig
 
 __all__ = [
     "KEEP_ALL",
@@ -77,9 +80,12 @@ __all__ = [
     "Count",
     "Curve",
     "DataConfig",
+    "DetectorConfig",
+    "DetectorTask",
     "Drop",
     "DropoutConfig",
     "EngineConfig",
+    "EvaluationConfig",
     "FlowConfig",
     "GenerationConfig",
     "IlRopeConfig",
@@ -104,6 +110,7 @@ __all__ = [
     "RunConfig",
     "RuntimeConfig",
     "SharedAdaLN",
+    "SweepConfig",
     "TaskConfig",
     "TextSamplingConfig",
     "TimeConfig",

@@ -21,6 +21,12 @@ class WorldConfig(Config):
     seed: int = 0
     max_objects: Annotated[int, Field(ge=1, le=6)] = 4
     styles: tuple[str, ...] = ("noto", "fluent")
+    concepts: tuple[str, ...] = ()
+    """Things that scenes may show and texts may name, at least 8; empty takes all of the world."""
+    colours: tuple[str, ...] = ()
+    """Colours that things may be painted in; empty takes all ten."""
+    pixels: Annotated[int, Field(ge=16, le=1024)] = 128
+    """Side of the pictures."""
     families: dict[str, float] = {}
     """Family of scenes to weight, for drawings, captions and questions; names in
     `mogao.data.world.draw.FAMILIES`. Empty takes the weights there."""
@@ -75,12 +81,18 @@ class MixtureConfig(Config):
 DataConfig = Annotated[WorldConfig | RecordsConfig | MixtureConfig, Field(discriminator="kind")]
 
 
-def reseeded(data: DataConfig, *, by: int) -> DataConfig:
-    """Return the same kind of data with other seeds: other scenes of a world, another order."""
+def reseeded(data: DataConfig, *, by: int, endless: bool = True) -> DataConfig:
+    """Return the same kind of data with other seeds: other scenes of a world, another order.
+
+    Args:
+        data: Any data.
+        by: Added to every seed.
+        endless: Worlds that repeat their first items stop doing so.
+    """
     if isinstance(data, MixtureConfig):
-        sources = tuple(reseeded(source, by=by) for source in data.sources)
+        sources = tuple(reseeded(source, by=by, endless=endless) for source in data.sources)
         return data.model_copy(update={"sources": sources, "seed": data.seed + by})
     changes: dict[str, int] = {"seed": data.seed + by}
-    if isinstance(data, WorldConfig):
+    if isinstance(data, WorldConfig) and endless:
         changes["cycle"] = 0
     return data.model_copy(update=changes)

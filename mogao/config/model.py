@@ -52,14 +52,17 @@ class LayoutConfig(Config):
     """How a picture is laid out among its text."""
 
     part_order: tuple[Kind, ...] = ("vit", "clean", "noisy")
-    """Order of the three copies of a picture; it decides only memory order, never visibility."""
+    """Order of the copies of a picture; it decides only memory order, never visibility. `clean` may
+    be left out: see `TransformerConfig.history`."""
     position_step: Annotated[int, Field(ge=0)] = 1
     """How far the time axis advances behind a picture."""
 
     @model_validator(mode="after")
     def _parts(self) -> LayoutConfig:
-        if sorted(self.part_order) != ["clean", "noisy", "vit"]:
-            raise ValueError("part_order must name vit, clean and noisy once each")
+        if sorted(self.part_order) not in (["clean", "noisy", "vit"], ["noisy", "vit"]):
+            raise ValueError(
+                "part_order must name vit, clean and noisy once each; only clean may be left out"
+            )
         return self
 
 
@@ -141,6 +144,17 @@ class TransformerConfig(Config):
             raise ValueError("num_heads must be a multiple of num_kv_heads")
         return self
 
+    @property
+    def history(self) -> Kind | None:
+        """The copy through which later pictures see the latents of a picture, if any.
+
+        Without `clean` in `layout.part_order` that is `noisy`, where `visibility.earlier.noisy`
+        names it: a noised history, in which each picture has its own flow time.
+        """
+        if "clean" in self.layout.part_order:
+            return "clean"
+        return "noisy" if "noisy" in self.visibility.earlier["noisy"] else None
+
 
 class VisionConfig(Config):
     """The understanding encoder: a small `transformers` Siglip2 vision model."""
@@ -202,3 +216,16 @@ class ModelConfig(Config):
         if self.vision.patch_pixels != self.token_pixels:
             raise ValueError("vision.patch_pixels must equal latent_stride x latent_patch")
         return self
+
+
+class DetectorConfig(Config):
+    """The detector that judges pictures of the offline world: sizes and names of all classes."""
+
+    widths: tuple[Count, Count] = (64, 160)
+    """Channels at four and at eight pixels a cell."""
+    depths: tuple[Count, Count] = (2, 5)
+    """Residual blocks of both stages."""
+    concepts: tuple[str, ...]
+    styles: tuple[str, ...]
+    colours: tuple[str, ...]
+    backgrounds: tuple[str, ...]

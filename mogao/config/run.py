@@ -119,7 +119,23 @@ class VisionTask(Config):
     """Pictures of one micro-batch."""
 
 
-TaskConfig = Annotated[JointTask | AutoencoderTask | VisionTask, Field(discriminator="kind")]
+class DetectorTask(Config):
+    """Train the detector that judges pictures of the world (`mogao.evaluation.judges`)."""
+
+    kind: Literal["detector"] = "detector"
+    widths: tuple[Count, Count] = (64, 160)
+    """Channels at four and at eight pixels a cell."""
+    depths: tuple[Count, Count] = (2, 5)
+    """Residual blocks of both stages."""
+    batch_images: Count = 32
+    """Pictures of one micro-batch."""
+    autoencoder_from: str = "nano"
+    """Model whose autoencoder half of the pictures pass."""
+
+
+TaskConfig = Annotated[
+    JointTask | AutoencoderTask | VisionTask | DetectorTask, Field(discriminator="kind")
+]
 
 
 class OptimConfig(Config):

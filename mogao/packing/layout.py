@@ -2,7 +2,8 @@
 
 In: an `InterleavedSequence`. Out: `Layout`s, the runs that Efficient Complete Teacher Forcing
 trains on. A picture can appear three times: VIT (understanding), CLEAN (history of later
-pictures) and NOISY (being learned); a part is laid out only if a token with loss can see it.
+pictures) and NOISY (being learned); a part is laid out only if a token with loss can see it. With
+a noised history, the rival of ECTF, there is no CLEAN and later pictures see NOISY parts.
 Source: arXiv 2505.05472 (ECTF); boundary and trimming rules in docs/decisions.md.
 """
 
@@ -68,7 +69,7 @@ class Layout:
         targets: Id that each TEXT token has to predict, where its weight is above 0.
         target_weights: Loss weight of that prediction.
         images: Picture of every run; None for text.
-        noisy_weights: Loss weights of the NOISY tokens, in order.
+        noisy_weights: Loss weights of the NOISY tokens, in order; 0 where they are history alone.
     """
 
     table: SegmentTable
@@ -92,15 +93,16 @@ def lay_out(
     """Lay out a document for training; an empty list means that nothing in it carries loss.
 
     Where all pictures may see one another's reduced context, the document stays one document.
-    Where what is left out depends on the picture (`images`, `last_text`, `tags`), each learned
-    picture becomes its own document, such as [begin, text before it, open, NOISY]; either way
-    every result is exactly a guidance branch of sampling. Text of a reduced context has no loss.
+    Where what is left out depends on the picture (`images`, `last_text`, `tags`; with a noised
+    history also the latents of a learned picture), each learned picture becomes its own document,
+    such as [begin, text before it, open, NOISY]; either way every result is exactly a guidance
+    branch of sampling. Text of a reduced context has no loss.
 
     Raises:
         DataError: A picture does not fit the token grid.
     """
     spans = spans_of(sequence, vocabulary, config, token_pixels=token_pixels, end_loss=end_loss)
-    if not (drop.images or drop.last_text or drop.tags):
+    if not (drop.images or drop.last_text or drop.tags or _hides_noisy(spans, drop, config)):
         kept = keep(spans, drop, drawn=-1)
         return _nonempty([_Builder(config, drop).build(kept, text_loss=not drop.text)])
     layouts = []
@@ -110,6 +112,13 @@ def lay_out(
             history = [replace(s, weight=0.0) for s in before[:-1]]
             layouts.append(_Builder(config, drop).build([*history, before[-1]], text_loss=False))
     return _nonempty(layouts)
+
+
+def _hides_noisy(spans: list[Span], drop: Drop, config: TransformerConfig) -> bool:
+    """Whether a NOISY part that is learned must not be seen by a later picture."""
+    learned = [span.image for span in spans if span.image is not None and span.weight > 0]
+    hidden = any(drop.clean or not image.latents for image in learned[:-1])
+    return config.history == "noisy" and hidden
 
 
 def _nonempty(layouts: list[Layout | None]) -> list[Layout]:
@@ -145,7 +154,7 @@ class _Builder:
                 ordinal += 1
                 later_picture = index < last_picture
                 sees_vit = later_picture or kept_text < num_text
-                self._picture(span, ordinal, vit=sees_vit, clean=later_picture)
+                self._picture(span, ordinal, vit=sees_vit, history=later_picture)
                 ordinal += 1
                 continue
             wanted = len(span.ids) if index < last_picture else max(0, num_text - kept_text)
@@ -166,13 +175,14 @@ class _Builder:
             self.rows.append((TokenKind.TEXT, count, ordinal))
             self.images.append(None)
 
-    def _picture(self, span: Span, ordinal: int, *, vit: bool, clean: bool) -> None:
+    def _picture(self, span: Span, ordinal: int, *, vit: bool, history: bool) -> None:
         image = span.image
         assert image is not None
+        kept = self.config.history if history and image.latents and not self.drop.clean else None
         wanted = {
             "vit": vit and image.vit and not self.drop.vit,
-            "clean": clean and image.latents and not self.drop.clean,
-            "noisy": span.weight > 0,
+            "clean": kept == "clean",
+            "noisy": kept == "noisy" or span.weight > 0,
         }
         for name in self.config.layout.part_order:
             if not wanted[name]:

@@ -1,9 +1,10 @@
 """Keys and values of what a context has read, preallocated, in two planes.
 
-In: keys and values of committed runs, layer by layer. Out: views of them. Noisy tokens never enter.
-A fork shares what was committed, without a copy. Plane TEXT holds text and understanding tokens,
-plane CLEAN the latents of finished pictures, so that text decoding never touches latents; the mask
-rule says which planes a query kind reads.
+In: keys and values of committed runs, layer by layer. Out: views of them. Tokens of a picture that
+is being drawn never enter. A fork shares what was committed, without a copy. Plane TEXT holds text
+and understanding tokens, plane CLEAN the latents of finished pictures (CLEAN tokens, or with a
+noised history NOISY ones), so that text decoding never touches latents; the mask rule says which
+planes a query kind reads.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mogao.config import TransformerConfig
 from mogao.errors import ConfigError
 from mogao.packing.layout import TokenKind
 from mogao.packing.mask import MaskRule
@@ -37,6 +39,7 @@ PLANE_OF_KIND = {
     TokenKind.TEXT: Plane.TEXT,
     TokenKind.VIT: Plane.TEXT,
     TokenKind.CLEAN: Plane.CLEAN,
+    TokenKind.NOISY: Plane.CLEAN,
 }
 
 
@@ -45,17 +48,32 @@ def planes_read(rule: MaskRule, kind: TokenKind) -> frozenset[Plane]:
     """Return the planes that hold what a query kind sees of earlier segments.
 
     Raises:
-        ConfigError: The rule lets the kind see only a part of a plane, or noisy tokens.
+        ConfigError: The rule lets the kind see only one of text and vit, or clean and noisy tokens.
     """
     seen = set(rule.reads(kind))
-    planes = {PLANE_OF_KIND[key] for key in seen if key in PLANE_OF_KIND}
-    if seen != {key for key, plane in PLANE_OF_KIND.items() if plane in planes}:
+    is_split = len(seen & {TokenKind.TEXT, TokenKind.VIT}) == 1
+    if is_split or {TokenKind.CLEAN, TokenKind.NOISY} <= seen:
         names = sorted(key.name.lower() for key in seen)
         raise ConfigError(
             f"visibility.earlier.{kind.name.lower()} is {names}; a cache needs text and vit "
-            "together, clean apart, and never noisy"
+            "together, and of clean and noisy only one"
         )
-    return frozenset(planes)
+    return frozenset(PLANE_OF_KIND[key] for key in seen)
+
+
+def check_history(config: TransformerConfig) -> None:
+    """Refuse tables by which training shows another copy of finished pictures than a cache holds.
+
+    Raises:
+        ConfigError: Something sees noisy tokens where the history is clean, or the other way round.
+    """
+    other = {"clean": "noisy", "noisy": "clean"}.get(config.history or "")
+    for query in ("text", *config.layout.part_order):
+        if other in config.visibility.earlier[query]:
+            raise ConfigError(
+                f"visibility.earlier.{query} names {other}, but with layout.part_order "
+                f"{list(config.layout.part_order)} a finished picture is {config.history} to others"
+            )
 
 
 @dataclass(frozen=True, slots=True)

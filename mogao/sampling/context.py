@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from mogao.config import Drop
-from mogao.packing.layout import TokenKind
+from mogao.packing.layout import KIND_BY_NAME, TokenKind
 from mogao.packing.positions import Positions, image_positions, text_positions
 from mogao.packing.spans import Origin, Span
 from mogao.sampling.cache import KVCache
@@ -154,8 +154,10 @@ class Context:
         runs = []
         if span.image.vit and not self.drop.vit:
             runs.append(Run(TokenKind.VIT, positions, codes.features(span)))
-        if span.image.latents and not self.drop.clean:
-            runs.append(Run(TokenKind.CLEAN, positions, codes.latents(span)))
+        history = self.runner.config.history
+        if history and span.image.latents and not self.drop.clean:
+            # As NOISY history a finished picture has t = 0, which is what a run without time has.
+            runs.append(Run(KIND_BY_NAME[history], positions, codes.latents(span)))
         if runs:
             yield CommitGroup(runs, self.cache, self.runner.rule)
 

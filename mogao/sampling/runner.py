@@ -22,6 +22,7 @@ from mogao.model.block import Hidden
 from mogao.model.transformer import UNTIMED, MogaoTransformer, TokenInputs
 from mogao.packing.layout import TokenKind
 from mogao.sampling.batches import batch_tokens
+from mogao.sampling.cache import check_history
 from mogao.sampling.events import Event
 from mogao.sampling.groups import CommitGroup, DenoiseGroup, Group, Run
 from mogao.sampling.slabs import SlabPool
@@ -71,6 +72,7 @@ class Runner:
         self.config = transformer.config
         self.rule = transformer.rule
         self.device = transformer.embedding.tokens.weight.device
+        check_history(self.config)
         self.pool = pool or slab_pool(transformer)
 
     def commit(self, groups: Sequence[CommitGroup]) -> Read:
@@ -161,14 +163,18 @@ def _run_groups(transformer: MogaoTransformer, groups: Sequence[Group]) -> dict[
     if texts:
         logits = transformer.logits(torch.cat([state for _, state in texts])).split(1)
         known |= {id(group): row for (group, _), row in zip(texts, logits, strict=True)}
-    noisy = [(group, states) for group, states in found if isinstance(group, DenoiseGroup)]
-    if noisy:
-        velocity = transformer.velocity(
-            torch.cat([s for _, states in noisy for s in states]), inputs
-        )
-        parts = velocity.split([sum(map(len, states)) for _, states in noisy])
-        for (group, states), part in zip(noisy, parts, strict=True):
-            known[id(group)] = part.unflatten(0, (len(states), -1))
+    drawn = [group for group in groups if isinstance(group, DenoiseGroup)]
+    if drawn:
+        # The head takes all NOISY tokens of a step in their order; a noised history has some too.
+        noisy = {
+            id(run): state
+            for group, states in found
+            for run, state in zip(group.runs, states, strict=True)
+            if run.kind is TokenKind.NOISY
+        }
+        velocity = transformer.velocity(torch.cat(list(noisy.values())), inputs)
+        parts = dict(zip(noisy, velocity.split([len(s) for s in noisy.values()]), strict=True))
+        known |= {id(g): torch.stack([parts[id(run)] for run in g.runs]) for g in drawn}
     return known
 
 

@@ -112,12 +112,25 @@ def stored_config(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is missing, damaged or of another format.
     """
+    return _stored(path, "config")
+
+
+def stored_progress(path: Path) -> dict[str, Any]:
+    """Return the counters of the run that wrote a checkpoint: step, samples, tokens and so on.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or of another format.
+    """
+    return _stored(path, "progress")
+
+
+def _stored(path: Path, part: str) -> dict[str, Any]:
     try:
-        config = _read_record(path)["state"]["config"]
+        found = _read_record(path)["state"][part]
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path / JSON_FILE} lacks {error}; {_advice(path)}") from None
-    assert isinstance(config, dict)
-    return config
+    assert isinstance(found, dict)
+    return found
 
 
 def _read_record(path: Path) -> dict[str, Any]:

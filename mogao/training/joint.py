@@ -23,6 +23,7 @@ from mogao.config import (
     Drop,
     DropoutConfig,
     JointTask,
+    ModelConfig,
     RunConfig,
     reseeded,
 )
@@ -32,6 +33,7 @@ from mogao.flow import corrupt
 from mogao.model.hardware import compiler_available
 from mogao.model.library import seeded
 from mogao.model.vae import patchify, pixels_to_tensor
+from mogao.packing.cost import step_flops
 from mogao.packing.layout import Layout, lay_out
 from mogao.packing.pack import PackedBatch, Packer, pack
 from mogao.packing.spans import is_pair
@@ -161,12 +163,15 @@ class JointTraining:
         return total, metrics
 
     def tokens(self, batch: JointBatch) -> dict[str, int]:
-        """Return counts of tokens, of room left in the budget, documents and drawn pictures."""
+        """Return counts: tokens, room left in the budget, documents, NOISY pictures, FLOPs."""
+        config, rule = self.parts.config, self.parts.transformer.rule
+        flops = step_flops(batch.pack, config.transformer, config.vision, rule=rule)
         return {
             "tokens": batch.pack.num_tokens,
             "padding": self.config.token_budget - batch.pack.num_tokens,
             "samples": batch.num_documents,
             "pictures": len(batch.pack.noisy_lengths),
+            "flops": round(flops),
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -213,16 +218,9 @@ class JointTraining:
         return self.module.alignment.loss_sum(states, features, batch.noisy_weights)
 
     def _lay_out(self, number: int, sequence: InterleavedSequence) -> list[Layout]:
-        rng = np.random.default_rng([self.config.seed, number, parallel.rank()])
-        drop = draw_drop(self.task.dropout, sequence, rng=rng)
-        end_loss = not is_pair(sequence) or rng.random() < self.task.loss.end_token_prob
-        return lay_out(
-            sequence,
-            self.parts.tokenizer,
-            self.parts.config.transformer,
-            token_pixels=self.parts.config.token_pixels,
-            end_loss=end_loss,
-            drop=drop,
+        words = self.parts.tokenizer
+        return lay_out_drawn(
+            sequence, number, run=self.config, model=self.parts.config, words=words
         )
 
     @torch.no_grad()
@@ -231,6 +229,29 @@ class JointTraining:
     ) -> Float32[Tensor, "images tokens latent_dim"]:
         latents = self.parts.autoencoder.encode(to_unit_range(pixels.to(self.device)))
         return patchify(latents, patch=self.parts.config.latent_patch)
+
+
+def lay_out_drawn(
+    sequence: InterleavedSequence,
+    number: int,
+    *,
+    run: RunConfig,
+    model: ModelConfig,
+    words: Tokenizer,
+) -> list[Layout]:
+    """Lay out document `number` of a run, with what the run's seed draws for it."""
+    assert isinstance(run.task, JointTask)
+    rng = np.random.default_rng([run.seed, number, parallel.rank()])
+    drop = draw_drop(run.task.dropout, sequence, rng=rng)
+    end_loss = not is_pair(sequence) or rng.random() < run.task.loss.end_token_prob
+    return lay_out(
+        sequence,
+        words,
+        model.transformer,
+        token_pixels=model.token_pixels,
+        end_loss=end_loss,
+        drop=drop,
+    )
 
 
 def should_compile(config: RunConfig, device: torch.device) -> bool:

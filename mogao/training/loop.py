@@ -212,6 +212,7 @@ def train_step(state: RunState, config: RunConfig) -> StepResult:
     progress.step += 1
     progress.samples += result.counts["samples"]
     progress.tokens += result.counts["tokens"]
+    progress.flops += result.counts["flops"]
     result.accepted = state.guard.accepts(loss=result.loss, norm=result.norm, step=progress.step)
     if result.accepted:
         state.optimiser.step(result.scale)

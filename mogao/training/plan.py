@@ -11,7 +11,16 @@ from typing import Any
 
 import torch
 
-from mogao.config import JointTask, ModelConfig, RunConfig, TaskConfig, VisionTask
+from mogao.config import (
+    AutoencoderTask,
+    DetectorTask,
+    JointTask,
+    ModelConfig,
+    RunConfig,
+    VisionTask,
+)
+from mogao.evaluation.judges.detector import vocabulary
+from mogao.model.detector import Detector
 from mogao.model.hardware import pick_device, pick_dtype
 from mogao.model.transformer import MogaoTransformer
 from mogao.model.vae import Autoencoder
@@ -33,12 +42,15 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
         CheckpointError: The model folder that the run starts from is missing.
     """
     task = config.task
-    init_from = task.init_from if isinstance(task, JointTask) else None
-    model = task.model if init_from is None else load_config(init_from)
-    counts = count_parameters(model)
     device = pick_device()
     dtype = pick_dtype(config.dtype, device)
-    trained = count_trained(task, model, counts)
+    if isinstance(task, DetectorTask):
+        trained = count_detector(task)
+        counts = {"detector": trained}
+    else:
+        model = model_of(task)
+        counts = count_parameters(model)
+        trained = count_trained(task, model, counts)
     size = {"tokens_per_step": config.token_budget * config.accumulation}
     if not isinstance(task, JointTask):
         size = {"images_per_step": task.batch_images * config.accumulation}
@@ -62,7 +74,27 @@ def dry_run(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def count_trained(task: TaskConfig, model: ModelConfig, counts: Mapping[str, int]) -> int:
+def model_of(task: JointTask | AutoencoderTask | VisionTask) -> ModelConfig:
+    """Return the shape that a task trains: its own, or that of the model it starts from.
+
+    Raises:
+        CheckpointError: The model folder is missing.
+    """
+    if isinstance(task, JointTask) and task.init_from is not None:
+        return load_config(task.init_from)
+    return task.model
+
+
+def count_detector(task: DetectorTask) -> int:
+    """Return the parameters of a detector of the world."""
+    with torch.device("meta"):
+        detector = Detector(vocabulary(widths=task.widths, depths=task.depths))
+    return sum(p.numel() for p in detector.parameters())
+
+
+def count_trained(
+    task: JointTask | AutoencoderTask | VisionTask, model: ModelConfig, counts: Mapping[str, int]
+) -> int:
     """Return the parameters that a task moves.
 
     Raises:

@@ -38,6 +38,7 @@ class Progress:
         step: Finished steps, refused ones included.
         samples: Documents or pictures seen.
         tokens: Tokens seen, without padding.
+        flops: Counted FLOPs of all steps; 0 where the task counts none.
         seconds: Time spent in steps.
         best_loss: Lowest logged loss.
     """
@@ -45,6 +46,7 @@ class Progress:
     step: int = 0
     samples: int = 0
     tokens: int = 0
+    flops: int = 0
     seconds: float = 0.0
     best_loss: float | None = None
 

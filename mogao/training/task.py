@@ -1,7 +1,7 @@
 """What the training loop asks of the thing that it trains.
 
 In: a `RunConfig`. Out: a `Task`, the only object through which the loop sees data, network and
-losses. Three tasks exist: `mogao.training.joint`, `.autoencoder` and `.vision`.
+losses. Four tasks exist: `mogao.training.joint`, `.autoencoder`, `.vision` and `.detector`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from mogao.config import AutoencoderTask, RunConfig, VisionTask
+from mogao.config import AutoencoderTask, DetectorTask, RunConfig, VisionTask
 
 Metrics = dict[str, Tensor]
 """Detached scalars by name; each is a contribution that sums to the step's global mean."""
@@ -70,7 +70,7 @@ class Task(Protocol):
         ...
 
     def tokens(self, batch: Any) -> dict[str, int]:
-        """Counts for throughput: `tokens` (real), `padding`, `samples`; more may be added."""
+        """Counts: `tokens` (real), `padding`, `samples`; `flops` where they are counted."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -120,6 +120,10 @@ def build_task(config: RunConfig, *, device: torch.device, dtype: torch.dtype) -
         from mogao.training.vision import VisionTraining
 
         return VisionTraining(config, device=device, dtype=dtype)
+    if isinstance(config.task, DetectorTask):
+        from mogao.training.detector import DetectorTraining
+
+        return DetectorTraining(config, device=device, dtype=dtype)
     from mogao.training.joint import JointTraining
 
     return JointTraining(config, device=device, dtype=dtype)

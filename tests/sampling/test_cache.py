@@ -176,7 +176,7 @@ def test_planes_follow_the_visibility_table() -> None:
     assert planes_read(rule, TokenKind.NOISY) == {Plane.TEXT, Plane.CLEAN}
 
 
-@pytest.mark.parametrize("seen", [("text",), ("text", "vit", "noisy")])
+@pytest.mark.parametrize("seen", [("text",), ("text", "vit", "clean", "noisy")])
 def test_a_rule_that_splits_a_plane_is_refused(seen: tuple[str, ...]) -> None:
     config = VisibilityConfig()
     earlier = config.earlier | {"noisy": seen}

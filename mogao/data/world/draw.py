@@ -6,6 +6,8 @@ mixed groups; each family can be said in GenEval's words or at three levels of d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mogao.data.world import atlas
@@ -39,11 +41,12 @@ FAMILIES: Families = {
 FORMS = {"geneval": 0.4, "1": 0.15, "2": 0.3, "3": 0.15}
 """Form of a drawing's text to weight: GenEval's words, or one of three levels of detail."""
 _OPENINGS = ("", "a picture of ", "a drawing of ", "draw ")
-_CAPTION_REQUESTS = {
+CAPTION_REQUESTS = {
     1: ("Name what the picture shows.", "Describe the picture briefly."),
     2: ("Describe the picture.", "What does the picture show?"),
     3: ("Describe the picture in detail.", "Describe everything in the picture."),
 }
+"""Level of detail to requests for it."""
 _TRIES = 400
 ASKED_SHARE = 0.25
 """Share of drawings that a user asks for, so that a chat can draw too."""
@@ -73,7 +76,7 @@ def caption(rng: np.random.Generator, settings: Settings) -> Script:
     """A conversation: the user shows a picture, the model describes it as asked."""
     _, scene, _ = family_scene(rng, settings)
     level = int(rng.integers(1, 4))
-    request = pick(rng, _CAPTION_REQUESTS[level])
+    request = pick(rng, CAPTION_REQUESTS[level])
     answer = sentence(describe(scene, level=level))
     truth = {"level": level, "answer": answer}
     return Script((Line(scene, "user"), Line(request, "user"), Line(answer)), truth)
@@ -88,7 +91,8 @@ def family_scene(
     style = pick(rng, settings.styles)
     groups = choose_groups(rng, settings, family=family, style=style)
     objects = [(group.concept, group.colour) for group in groups for _ in range(group.count)]
-    return family, compose(rng, objects, style=style, relation=relation), relation
+    scene = compose(rng, objects, style=style, relation=relation, pixels=settings.pixels)
+    return family, scene, relation
 
 
 def family_weights(settings: Settings, families: Families = FAMILIES) -> dict[str, float]:
@@ -121,39 +125,41 @@ def choose_groups(
     return groups
 
 
-def choose_colour(rng: np.random.Generator, concept: str) -> str | None:
-    """Draw one of the ten colours, or None for a concept that takes none."""
-    return pick(rng, tuple(COLOURS)) if atlas.concept(concept).colourable else None
+def choose_colour(
+    rng: np.random.Generator, concept: str, among: Sequence[str] = tuple(COLOURS)
+) -> str | None:
+    """Draw one of some colours, or None for a concept that takes none."""
+    return pick(rng, among) if atlas.concept(concept).colourable else None
 
 
 def _groups(rng: np.random.Generator, settings: Settings, family: str) -> list[Group]:
-    names = settings.concepts
+    names, colours = settings.concepts, settings.colours
     first = pick(rng, names)
     if family == "single_object":
         return [Group(first)]
     if family == "colors":
-        return [Group(first, choose_colour(rng, first))]
+        return [Group(first, choose_colour(rng, first, colours))]
     if family == "counting":
         highest = min(4, settings.max_objects)
-        colour = choose_colour(rng, first) if rng.random() < 0.15 else None
+        colour = choose_colour(rng, first, colours) if rng.random() < 0.15 else None
         return [Group(first, colour, int(rng.integers(2, highest + 1)))]
     second, third = (_other(rng, names, first) for _ in range(2))
     if family == "color_attr":
-        return [Group(name, choose_colour(rng, name)) for name in (first, second)]
+        return [Group(name, choose_colour(rng, name, colours)) for name in (first, second)]
     if family in ("two_object", "position"):
         return [Group(first), Group(second)]
     if third != second and rng.random() < 0.5:
-        return [Group(name, _some_colour(rng, name)) for name in (first, second, third)]
+        return [Group(name, _some_colour(rng, name, colours)) for name in (first, second, third)]
     total = int(rng.integers(3, settings.max_objects + 1))
     count = int(rng.integers(1, min(4, total - 1) + 1))
     return [
-        Group(first, _some_colour(rng, first), count),
+        Group(first, _some_colour(rng, first, colours), count),
         Group(second, None, min(4, total - count)),
     ]
 
 
-def _some_colour(rng: np.random.Generator, concept: str) -> str | None:
-    return choose_colour(rng, concept) if rng.random() < 0.3 else None
+def _some_colour(rng: np.random.Generator, concept: str, among: Sequence[str]) -> str | None:
+    return choose_colour(rng, concept, among) if rng.random() < 0.3 else None
 
 
 def _other(rng: np.random.Generator, names: tuple[str, ...], taken: str) -> str:

@@ -119,7 +119,8 @@ def _conversation(rng: np.random.Generator, settings: Settings, *, steps: int) -
 def _new_group(at: Situation) -> Group | None:
     """A group of one that is not shown yet and stands out on the background."""
     name = at.absent()
-    colour = choose_colour(at.rng, name) if at.rng.random() < 0.3 else None
+    colours = at.settings.colours
+    colour = choose_colour(at.rng, name, colours) if at.rng.random() < 0.3 else None
     scene = at.scene
     seen = stands_out(name, colour, style=scene.style, ground=scene.background)
     return Group(name, colour) if seen else None
@@ -190,7 +191,7 @@ def _recolour(at: Situation) -> Change | None:
     if not clear:
         return None
     old = pick(at.rng, clear)
-    colour = choose_colour(at.rng, old.concept)
+    colour = choose_colour(at.rng, old.concept, at.settings.colours)
     before = old.colour or atlas.concept(old.concept).natural[scene.style]
     seen = stands_out(old.concept, colour, style=scene.style, ground=scene.background)
     if colour == before or not seen:
@@ -229,7 +230,7 @@ def _cannot(at: Situation) -> Change:
     name = at.absent()
     phrase = the(Group(name))
     requests = [f"Remove {phrase}.", f"Move {phrase} to the {pick(at.rng, list(PLACES))}."]
-    colour = choose_colour(at.rng, name)
+    colour = choose_colour(at.rng, name, at.settings.colours)
     if colour:
         requests.append(f"Make {phrase} {colour}.")
     answer = f"There is no {noun(Group(name))} in the picture."

@@ -138,6 +138,7 @@ def compose(
     relation: str | None = None,
     ground: str | None = None,
     flip_share: float = 0.0,
+    pixels: int = CANVAS,
 ) -> Scene:
     """Place given (concept, colour) pairs on a background on which they stand out.
 
@@ -148,6 +149,7 @@ def compose(
         relation: Relation of the first object to the second that must hold clearly.
         ground: Background to use; None draws a fitting one.
         flip_share: Share of mirrored objects, in [0, 1]; no text speaks of it.
+        pixels: Side of the picture.
 
     Raises:
         DataError: No background fits, or the objects cannot be placed.
@@ -170,10 +172,10 @@ def compose(
             for (concept, colour), (x, y) in zip(objects, places, strict=True)
         )
         if relation is None or holds(relation, items[0], items[1]):
-            return Scene(ground, style, items)
+            return Scene(ground, style, items, pixels)
         swapped = (_moved(items[0], items[1]), _moved(items[1], items[0]), *items[2:])
         if items[0].size == items[1].size and holds(relation, swapped[0], swapped[1]):
-            return Scene(ground, style, swapped)
+            return Scene(ground, style, swapped, pixels)
     raise DataError(f"cannot place {len(objects)} objects {list(objects)} with {relation!r}")
 
 

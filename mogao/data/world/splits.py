@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
 from itertools import combinations
 from typing import Literal
 
 from mogao.config import WorldConfig
 from mogao.data.world import atlas
-from mogao.data.world.scene import Scene
+from mogao.data.world.colours import COLOURS
+from mogao.data.world.scene import CANVAS, Scene
 from mogao.errors import ConfigError, nearest
 
 Split = Literal["train", "heldout"]
@@ -30,6 +31,8 @@ HEROES = (
     "cat", "dog", "bear", "elephant", "horse", "snowman",
 )  # fmt: skip
 """Who stories are about; none is a held-out concept."""
+MIN_CONCEPTS = 8
+"""Fewest concepts of a smaller world: a question may be about one that six things do not show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,9 @@ class Settings:
         max_objects: Most objects in a scene, 1 to 6.
         families: Family of scenes to weight; empty takes those of `mogao.data.world.draw`.
         forms: Form of a drawing's text to weight; empty takes those of `mogao.data.world.draw`.
+        names: Concepts of a smaller world; empty takes all.
+        colours: Colours that things may be painted in.
+        pixels: Side of the pictures.
     """
 
     split: Split = "train"
@@ -49,25 +55,79 @@ class Settings:
     max_objects: int = 4
     families: Mapping[str, float] = field(default_factory=dict)
     forms: Mapping[str, float] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    colours: tuple[str, ...] = tuple(COLOURS)
+    pixels: int = CANVAS
 
     @classmethod
     def from_config(cls, config: WorldConfig) -> Settings:
         """Take over the fields of a config.
 
         Raises:
-            ConfigError: A style is unknown, or none is given.
+            ConfigError: See `of_world`.
         """
-        for style in config.styles:
-            if style not in atlas.STYLES:
-                raise ConfigError(f"styles: got {style!r}; {nearest(style, atlas.STYLES)}")
-        if not config.styles:
+        small = cls.of_world(
+            config.styles, concepts=config.concepts, colours=config.colours, pixels=config.pixels
+        )
+        return replace(
+            small,
+            split=config.split,
+            max_objects=config.max_objects,
+            families=config.families,
+            forms=config.forms,
+        )
+
+    @classmethod
+    def of_world(
+        cls,
+        styles: Sequence[str],
+        *,
+        concepts: Sequence[str] = (),
+        colours: Sequence[str] = (),
+        pixels: int = CANVAS,
+    ) -> Settings:
+        """Return settings of the whole world or of a smaller one.
+
+        Args:
+            styles: Of the pictures, at least one.
+            concepts: Empty takes all, else at least `MIN_CONCEPTS`.
+            colours: Empty takes all.
+            pixels: Side of the pictures.
+
+        Raises:
+            ConfigError: A name is unknown, or there are too few.
+        """
+        given = {"styles": styles, "concepts": concepts, "colours": colours}
+        known = {"styles": atlas.STYLES, "concepts": atlas.concepts(), "colours": COLOURS}
+        for key, names in given.items():
+            for name in names:
+                if name not in known[key]:
+                    raise ConfigError(f"{key}: got {name!r}; {nearest(name, known[key])}")
+        if not styles:
             raise ConfigError(f"styles: got none, expected some of {', '.join(atlas.STYLES)}")
-        return cls(config.split, config.styles, config.max_objects, config.families, config.forms)
+        if concepts and len(_known_among(tuple(concepts))) < MIN_CONCEPTS:
+            raise ConfigError(
+                f"concepts: got {len(concepts)}, expected at least {MIN_CONCEPTS} that training "
+                "may show"
+            )
+        return cls(
+            styles=tuple(styles),
+            names=tuple(concepts),
+            colours=tuple(colours or COLOURS),
+            pixels=pixels,
+        )
 
     @property
     def concepts(self) -> tuple[str, ...]:
         """Concepts that may be shown or named."""
-        return known_concepts() if self.split == "train" else tuple(atlas.concepts())
+        if self.split == "train":
+            return _known_among(self.names) if self.names else known_concepts()
+        return self.names or tuple(atlas.concepts())
+
+
+@lru_cache(maxsize=64)
+def _known_among(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in known_concepts() if name in names)
 
 
 @cache

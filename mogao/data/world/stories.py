@@ -85,7 +85,8 @@ def story(rng: np.random.Generator, settings: Settings) -> Script:
     lines = [Line(request, "user")]
     hero = SceneObject(cast.hero.concept, cast.hero.colour, "medium")
     for panel in plot(cast):
-        lines += [Line(panel.text), Line(_paint(rng, panel, hero=hero, style=style))]
+        scene = _paint(rng, panel, hero=hero, style=style)
+        lines += [Line(panel.text), Line(replace(scene, pixels=settings.pixels))]
     truth = {
         "theme": theme,
         "hero": {"concept": hero.concept, "colour": hero.colour, "style": style},
@@ -98,11 +99,16 @@ def _cast(rng: np.random.Generator, settings: Settings, style: str) -> Cast:
     """Draw a cast in which everything fits the split and stands out on two places or more."""
     cast: Cast | None = None
     names = settings.concepts
+    heroes = [name for name in HEROES if name in names]
     treasures = [name for name in _TREASURES if name in names]
+    if min(len(heroes), len(treasures)) < 2:
+        raise DataError(
+            f"a story needs two heroes and two treasures, this world has {heroes} and {treasures}"
+        )
     for _ in range(_TRIES):
-        hero, friend = pick(rng, HEROES), pick(rng, HEROES)
+        hero, friend = pick(rng, heroes), pick(rng, heroes)
         first, second = pick(rng, treasures), pick(rng, treasures)
-        colour = choose_colour(rng, hero) if rng.random() < 0.5 else None
+        colour = choose_colour(rng, hero, settings.colours) if rng.random() < 0.5 else None
         objects = [(hero, colour), (friend, None), (first, None), (second, None)]
         if hero == friend or first == second:
             continue

@@ -1,0 +1,1 @@
+"""Sweeps: arms that differ in a few settings, trained at equal compute and compared."""
