@@ -2,6 +2,7 @@
 
 In: the name of a benchmark, and a model or a folder that any program filled. Out: `outputs.jsonl`
 and `pictures/` of the first stage; `summary.json`, `items.jsonl` and `report.html` of the second.
+A collection does the same in one folder each, with an overview above them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,17 @@ from mogao.commands.support import Context, open_context
 from mogao.errors import ConfigError
 from mogao.evaluation import runner
 from mogao.evaluation.benchmark import Benchmark, Item, Output
-from mogao.evaluation.player import SessionPlayer, round_trip
+from mogao.evaluation.controls import Perfect, Shuffled
+from mogao.evaluation.player import Player, SessionPlayer, round_trip
 from mogao.evaluation.providers.choose import open_tools
-from mogao.evaluation.registry import open_benchmark, protocol_of
-from mogao.evaluation.results import Summary, score_line, write_results
+from mogao.evaluation.registry import COLLECTIONS, open_benchmark, protocol_of
+from mogao.evaluation.results import Summary, score_line, write_overview, write_results
 from mogao.provenance import keep_settings
 
 __all__ = ["Request", "open_context", "read_options", "run"]
 
 STAGES = ("all", "generate", "score")
+CONTROLS = ("perfect", "shuffled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,12 @@ class Request:
     """What is to be evaluated.
 
     Attributes:
-        suite: Name of the benchmark.
+        suite: Name of the benchmark, or of a collection of them.
         out: Folder of the results.
         stage: `generate` makes outputs, `score` scores those that are there, `all` does both.
         options: Of the benchmark: its record file and so on.
         images: Folder that another program filled; None where a model makes the outputs.
+        control: One of `CONTROLS`: who answers in place of the model, in suites of the world.
         groups: Only these groups; empty takes all.
         most: Most items of a group.
         protocol: How to score; None takes the usual way.
@@ -55,11 +59,21 @@ class Request:
     stage: str = "all"
     options: Mapping[str, Any] = field(default_factory=dict)
     images: Path | None = None
+    control: str | None = None
     groups: Sequence[str] = ()
     most: int | None = None
     protocol: str | None = None
     tools: Sequence[str] = ()
     record: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is to be printed of one benchmark: JSON values, lines for people; its scores."""
+
+    facts: dict[str, Any]
+    lines: list[str]
+    summary: Summary | None = None
 
 
 def read_options(texts: Sequence[str]) -> dict[str, str]:
@@ -76,15 +90,50 @@ def read_options(texts: Sequence[str]) -> dict[str, str]:
 
 
 def run(request: Request, context: Context | None, *, seed: int, as_json: bool) -> None:
-    """Make outputs, score them, or both.
+    """Make outputs, score them, or both; a collection goes through its benchmarks.
 
     Raises:
-        ConfigError: The stage is unknown, or `--images` stands beside a stage that draws.
+        ConfigError: The stage or control is unknown, `--images` stands beside a stage that draws
+            or a control, or a collection is asked for a group or a protocol.
     """
+    _check(request)
+    if request.suite not in COLLECTIONS:
+        found = _evaluate(request, context, seed=seed, quiet=as_json)
+        finish(found.facts, found.lines, as_json=as_json)
+        return
+    each = [
+        _evaluate(
+            replace(request, suite=name, out=request.out / name), context, seed=seed, quiet=as_json
+        )
+        for name in COLLECTIONS[request.suite]
+    ]
+    facts: dict[str, Any] = {"suite": request.suite, "suites": [found.facts for found in each]}
+    lines = [line for found in each for line in found.lines]
+    summaries = [found.summary for found in each if found.summary is not None]
+    if summaries:
+        facts = write_overview(request.suite, summaries, request.out)
+        lines.append(f"wrote {request.out / 'report.html'}")
+    finish(facts, lines, as_json=as_json)
+
+
+def _check(request: Request) -> None:
     if request.stage not in STAGES:
         raise ConfigError(f"--stage {request.stage!r}: expected one of {', '.join(STAGES)}")
+    if request.control not in (None, *CONTROLS):
+        raise ConfigError(f"--control {request.control!r}: expected one of {', '.join(CONTROLS)}")
     if request.images is not None and request.stage == "generate":
         raise ConfigError("--images names finished pictures: there is nothing to generate")
+    if request.images is not None and request.control is not None:
+        raise ConfigError("--images names finished pictures: a control cannot answer as well")
+    if request.suite in COLLECTIONS and (request.groups or request.protocol or request.images):
+        raise ConfigError(
+            f"{request.suite} is a collection: --group, --protocol and --images belong to one of "
+            f"{', '.join(COLLECTIONS[request.suite])}"
+        )
+
+
+def _evaluate(request: Request, context: Context | None, *, seed: int, quiet: bool) -> _Found:
+    """Go through the stages of one benchmark."""
     defaults: dict[str, Any] = {"seed": seed}
     if context is not None:
         defaults["round_trip"] = partial(round_trip, context.model.parts.autoencoder)
@@ -92,32 +141,50 @@ def run(request: Request, context: Context | None, *, seed: int, as_json: bool) 
     protocol = protocol_of(benchmark, request.protocol)
     items = runner.choose(benchmark.items(), groups=request.groups, most=request.most)
     tools = open_tools(request.tools, record=request.record)
-    with _progress(quiet=as_json) as show:
+    options = {key: value for key, value in request.options.items() if isinstance(value, str)}
+    name = request.control or (context.name if context is not None else str(request.images))
+    with _progress(quiet=quiet) as show:
         if context is not None and request.stage != "score":
-            keep_settings(request.out, context.settings() | {"suite": request.suite})
-            player = SessionPlayer(context.model, generation=context.generation, seed=seed)
+            asked = {
+                "suite": request.suite,
+                "control": request.control,
+                # A judge has no part in what is made.
+                "options": {key: value for key, value in options.items() if key != "judge"},
+            }
+            keep_settings(request.out, context.settings() | asked)
+            player = _player(request.control, context, items, seed=seed)
             made = runner.generate(items, player, request.out, show=show)
             if request.stage == "generate":
                 facts = {"out": str(request.out), "items": len(items), "made_now": made}
-                line = f"{made} outputs made: {request.out}"
-                finish(context.provenance() | facts, [line], as_json=as_json)
-                return
+                lines = [f"{made} outputs made: {request.out}"]
+                return _Found(context.provenance() | facts, lines)
         outputs = _outputs(benchmark, items, request)
         rows = runner.score(benchmark, items, outputs, tools=tools, protocol=protocol, show=show)
     summary = Summary(
         benchmark.name,
         protocol,
-        model=context.name if context is not None else str(request.images),
+        model=name,
         seed=None if context is None else seed,
         scores=benchmark.table(rows, protocol=protocol),
         tools=tools.names | getattr(benchmark, "judges", {}),
         data=_data(request.options),
+        options=options,
         failures=Counter(failure for row in rows for failure in row.failures),
         dtype=None if context is None else str(context.model.dtype).removeprefix("torch."),
     )
     facts = write_results(summary, rows, request.out, items=items, outputs=outputs)
     lines = [score_line(name, score) for name, score in summary.scores.items()]
-    finish(facts, [*lines, f"wrote {request.out / 'report.html'}"], as_json=as_json)
+    return _Found(facts, [*lines, f"wrote {request.out / 'report.html'}"], summary)
+
+
+def _player(control: str | None, context: Context, items: Sequence[Item], *, seed: int) -> Player:
+    """Who takes the items: the model, or a control whose pictures pass the model's autoencoder."""
+    passed = partial(round_trip, context.model.parts.autoencoder)
+    if control == "perfect":
+        return Perfect(round_trip=passed)
+    if control == "shuffled":
+        return Shuffled(items, seed=seed, round_trip=passed)
+    return SessionPlayer(context.model, generation=context.generation, seed=seed)
 
 
 def _outputs(

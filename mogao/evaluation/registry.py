@@ -17,6 +17,14 @@ _TASKS = "mogao.evaluation.tasks"
 BENCHMARKS = {
     "nano": "world.nano:NanoSuite",
     "world_geneval": "world.drawing:WorldGenEval",
+    "world_dense": "world.dense:WorldDense",
+    "world_questions": "world.questions:WorldQuestions",
+    "world_captions": "world.captions:WorldCaptions",
+    "world_edits": "world.editing:WorldEdits",
+    "world_turns": "world.turns:WorldTurns",
+    "world_stories": "world.stories:WorldStories",
+    "world_round_trip": "world.round_trip:WorldRoundTrip",
+    "world_repetition": "world.repetition:WorldRepetition",
     "geneval": "geneval:GenEval",
     "dpg": "dpg:DPGBench",
     "genai_bench": "genai_bench:GenAIBench",
@@ -38,6 +46,8 @@ BENCHMARKS = {
     "mm_vet": "mm_vet:MmVet",
 }
 """Name to module and class below `mogao.evaluation.tasks`."""
+COLLECTIONS = {"world": tuple(name for name in BENCHMARKS if name.startswith("world_"))}
+"""Name to the benchmarks that it stands for."""
 
 
 def open_benchmark(
@@ -55,7 +65,7 @@ def open_benchmark(
             nothing of one that is given.
     """
     if name not in BENCHMARKS:
-        raise ConfigError(f"no benchmark {name!r}; {nearest(name, BENCHMARKS)}")
+        raise ConfigError(f"no benchmark {name!r}; {nearest(name, [*BENCHMARKS, *COLLECTIONS])}")
     module, _, attribute = BENCHMARKS[name].partition(":")
     make = getattr(import_module(f"{_TASKS}.{module}"), attribute)
     known = inspect.signature(make).parameters
@@ -89,5 +99,5 @@ def _flag(option: str) -> str:
 
 
 def _flags(known: Mapping[str, Any]) -> str:
-    own = [_flag(option) for option in known if option not in ("seed", "judge", "round_trip")]
+    own = [_flag(option) for option in known if option not in ("seed", "round_trip")]
     return ", ".join(own) or "none of its own"

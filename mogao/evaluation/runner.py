@@ -55,6 +55,7 @@ def generate(items: Sequence[Item], player: Player, out: Path, *, show: Show | N
 
     A picture is on the disk before the line that names it.
     """
+    out.mkdir(parents=True, exist_ok=True)
     done = {(row["id"], row["k"]) for row in whole_rows(out / OUTPUTS)}
     every = [(item, k) for item in items for k in range(item.num)]
     jobs = [(item, k) for item, k in every if (item.id, k) not in done]

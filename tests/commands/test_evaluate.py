@@ -32,6 +32,31 @@ def test_both_stages_leave_a_summary_and_a_page(tiny, tmp_path: Path):
     assert (tmp_path / "report.html").is_file()
 
 
+def test_a_control_answers_in_place_of_the_model(tiny, tmp_path: Path):
+    few = ["--n", "2", "--group", "questions"]
+    result = run("nano", "--out", tmp_path, *few, *tiny, "--control", "perfect", "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert summary["model"] == "perfect"
+    assert summary["scores"]["questions"]["value"] == 1
+    again = run("nano", "--out", tmp_path, *few, *tiny)
+    assert again.exit_code == 2
+    assert "control" in again.stderr
+
+
+def test_a_collection_takes_every_world_suite_and_writes_an_overview(tiny, tmp_path: Path):
+    result = run("world", "--out", tmp_path, *tiny, "--n", "1", "--control", "perfect", "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert summary == json.loads((tmp_path / "summary.json").read_text())
+    names = [one["suite"] for one in summary["suites"]]
+    assert {"world_geneval", "world_edits", "world_stories"} <= set(names)
+    assert all((tmp_path / name / "report.html").is_file() for name in names)
+    assert all(
+        f'href="{name}/report.html"' in (tmp_path / "report.html").read_text() for name in names
+    )
+
+
 def test_the_stages_can_be_run_apart(tiny, tmp_path: Path):
     before = run("nano", "--out", tmp_path, *FEW, *tiny, "--stage", "score")
     assert before.exit_code == 4
@@ -55,9 +80,13 @@ def test_the_stages_can_be_run_apart(tiny, tmp_path: Path):
         (["nano", "--option", "fast"], 2, "KEY=VALUE"),
         (["nano", "--stage", "draw"], 2, "generate"),
         (["nano", "--stage", "generate"], 2, "finished"),
-        (["nano", "--protocol", "official"], 2, "mogao-world-1"),
+        (["nano", "--protocol", "official"], 2, "mogao-world-2"),
         (["nano", "--group", "colours"], 4, "colors"),
         (["nano", "--tool", "detector=wurld"], 2, "world"),
+        (["nano", "--option", "styles=photo"], 2, "noto"),
+        (["nano", "--control", "best"], 2, "perfect"),
+        (["nano", "--control", "perfect"], 2, "finished"),
+        (["world"], 2, "collection"),
         (["nano"], 4, "holds nothing"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 
 from mogao.data.world.questions import KINDS
 from mogao.data.world.splits import (
+    Settings,
     colour_is_held_out,
     is_held_out,
     known_concepts,
@@ -13,9 +14,10 @@ from mogao.data.world.splits import (
     style_is_held_out,
 )
 from mogao.errors import DataError
-from mogao.evaluation.prompts import EDIT_TASKS, PICTURE_TASKS, make_prompts
+from mogao.evaluation.prompts import CANNOT, EDIT_TASKS, PICTURE_TASKS, make_edits, make_prompts
 
 TASKS = (*PICTURE_TASKS, "questions", "edits", "stories")
+NOTO = Settings(styles=("noto",))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -34,6 +36,17 @@ def test_scenes_show_trained_concepts_in_trained_styles(task: str):
             for shown in scene.objects:
                 assert shown.concept in known_concepts()
                 assert not style_is_held_out(shown.concept, scene.style)
+
+
+def test_pictures_are_of_the_styles_asked_for():
+    every = [
+        scene
+        for task in ("single_object", "two_object", "questions", "edits")
+        for item in make_prompts(task, 40, settings=NOTO)
+        for scene in filter(None, (item.source, item.target))
+    ]
+    assert {scene.style for scene in every} == {"noto"}
+    assert not any(style_is_held_out(o.concept, "noto") for scene in every for o in scene.objects)
 
 
 def test_pairs_and_colours_were_never_trained():
@@ -62,3 +75,27 @@ def test_kinds_of_questions_and_edits_are_balanced():
 def test_an_unknown_task_is_named_with_the_known_ones():
     with pytest.raises(DataError, match=r"telling.*stories"):
         make_prompts("telling", 1)
+
+
+def test_an_edit_depends_on_seed_kind_and_number_alone():
+    both = make_edits(["remove", CANNOT], 2, seed=3, settings=NOTO)
+    assert both[:2] == make_edits(["remove"], 2, seed=3, settings=NOTO)
+    assert both[2:3] == make_edits([CANNOT], 1, seed=3, settings=NOTO)
+    assert both[:2] != make_edits(["remove"], 2, seed=4, settings=NOTO)
+    assert [item.id for item in both] == ["remove-000", "remove-001", "cannot-000", "cannot-001"]
+    assert both[0].text != make_prompts("edits", 1, seed=3, settings=NOTO)[0].text
+
+
+def test_an_edit_has_a_target_unless_it_cannot_be_made():
+    made, refused = make_edits(["style", CANNOT], 1)
+    assert made.source is not None
+    assert made.target is not None
+    assert {made.source.style, made.target.style} == {"noto", "fluent"}
+    assert refused.target is None
+    assert refused.truth["answer"].startswith("There is no ")
+    assert is_held_out(made.source)
+
+
+def test_an_unknown_kind_of_edit_is_named_with_the_nearest():
+    with pytest.raises(DataError, match=r"'recolor'.*'recolour'"):
+        make_edits(["recolor"], 1)

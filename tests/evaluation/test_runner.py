@@ -13,6 +13,7 @@ from mogao.data.images import read_image, save_png
 from mogao.data.world.scene import render
 from mogao.errors import DataError
 from mogao.evaluation.benchmark import Item
+from mogao.evaluation.controls import Perfect
 from mogao.evaluation.player import Job, Made
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.results import Summary, row_json, write_results
@@ -25,20 +26,6 @@ GROUPS = ("single_object", "two_object", "counting", "position", "color_attr", "
 WHITE = np.full((128, 128, 3), 250, np.uint8)
 
 
-class Truth:
-    """A player that knows every answer."""
-
-    def play(self, jobs: Sequence[Job]) -> Iterator[Made]:
-        for item, _ in jobs:
-            target = scene_of(item.truth, "target")
-            if target is not None:
-                yield (render(target),)
-            elif item.want == "text":
-                yield (f"{item.truth['answer'].capitalize()}.",)
-            else:
-                yield ("Once", *[WHITE] * int(item.truth["panels"]))
-
-
 class Nothing:
     """A player that draws a white sheet and is silent."""
 
@@ -47,8 +34,8 @@ class Nothing:
             yield (WHITE,) if item.want == "picture" else ("",)
 
 
-class Broken(Truth):
-    """A player that fails behind three outputs."""
+class Broken(Perfect):
+    """A player that knows every answer and fails behind three outputs."""
 
     def play(self, jobs: Sequence[Job]) -> Iterator[Made]:
         yield from list(super().play(jobs))[:3]
@@ -63,12 +50,12 @@ def items() -> list[Item]:
 def scores(items: list[Item], player, out: Path, **options):
     suite = NanoSuite(**options)
     generate(items, player, out)
-    rows = score(suite, items, read_outputs(items, out), tools=Tools(), protocol="mogao-world-1")
-    return suite.table(rows, protocol="mogao-world-1"), rows
+    rows = score(suite, items, read_outputs(items, out), tools=Tools(), protocol="mogao-world-2")
+    return suite.table(rows, protocol="mogao-world-2"), rows
 
 
 def test_the_truth_scores_one_and_meets_its_ceiling(items, tmp_path: Path):
-    table, _ = scores(items, Truth(), tmp_path)
+    table, _ = scores(items, Perfect(), tmp_path)
     assert all(table[name].value == 1 for name in GROUPS)
     assert all(table[name].ceiling == 1 for name in GROUPS if name not in ("questions", "stories"))
     assert table["questions"].ceiling is None
@@ -89,7 +76,7 @@ def test_the_ceiling_sees_what_the_autoencoder_leaves(items, tmp_path: Path):
     def lose_everything(pictures):
         return [np.full_like(picture, 250) for picture in pictures]
 
-    table, _ = scores(few, Truth(), tmp_path, round_trip=lose_everything)
+    table, _ = scores(few, Perfect(), tmp_path, round_trip=lose_everything)
     assert (table["single_object"].value, table["single_object"].ceiling) == (1, 0)
 
 
@@ -99,10 +86,10 @@ def test_an_interrupted_run_goes_on_where_it_stopped(items, tmp_path: Path):
     with pytest.raises(DataError, match=items[3].id):
         read_outputs(items, tmp_path)
     shown = []
-    made = generate(items, Truth(), tmp_path, show=lambda *done: shown.append(done))
+    made = generate(items, Perfect(), tmp_path, show=lambda *done: shown.append(done))
     assert made == len(items) - 3
     assert shown[-1] == ("made", len(items), len(items))
-    assert generate(items, Truth(), tmp_path) == 0
+    assert generate(items, Perfect(), tmp_path) == 0
     outputs = read_outputs(items, tmp_path)
     assert [len(outputs[item.id]) for item in items] == [item.num for item in items]
     story = outputs[next(item.id for item in items if item.group == "stories")][0]
@@ -121,7 +108,7 @@ def test_pictures_of_any_program_are_scored_without_a_model(items, tmp_path: Pat
     (tmp_path / "questions-000.txt").write_text("no idea")
     suite = NanoSuite()
     found = find_outputs(suite, items, tmp_path)
-    rows = score(suite, items, found, tools=Tools(), protocol="mogao-world-1")
+    rows = score(suite, items, found, tools=Tools(), protocol="mogao-world-2")
     assert [row.id for row in rows] == [item.id for item in drawn[:2]]
     with pytest.raises(DataError, match="holds nothing"):
         find_outputs(suite, items, tmp_path / "other")
@@ -134,8 +121,8 @@ def test_unknown_groups_are_named(items):
 
 def test_results_are_written_and_equal_but_for_where_and_when(items, tmp_path: Path):
     few = choose(items, groups=["color_attr", "questions"])
-    table, rows = scores(few, Truth(), tmp_path)
-    summary = Summary("nano", "mogao-world-1", "truth & co", 0, table)
+    table, rows = scores(few, Perfect(), tmp_path)
+    summary = Summary("nano", "mogao-world-2", "truth & co", 0, table)
     outputs = read_outputs(few, tmp_path)
     facts = write_results(summary, rows, tmp_path, items=few, outputs=outputs)
     first = {name: (tmp_path / name).read_bytes() for name in ("items.jsonl", "report.html")}

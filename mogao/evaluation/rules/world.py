@@ -62,7 +62,7 @@ def edit_done(report: Report, source: Scene, target: Scene) -> bool:
     before = {_key(item): item for item in source.objects}
     after = {_key(item): item for item in target.objects}
     for key, item in after.items():
-        seen = _at_place(report, item)
+        seen = at_place(report, item)
         if not seen:
             return False
         is_painted = item.colour is not None and (
@@ -70,7 +70,17 @@ def edit_done(report: Report, source: Scene, target: Scene) -> bool:
         )
         if is_painted and all(finding.colour != item.colour for finding in seen):
             return False
-    return not any(_at_place(report, item) for key, item in before.items() if key not in after)
+    return not any(at_place(report, item) for key, item in before.items() if key not in after)
+
+
+def at_place(report: Report, item: SceneObject) -> list[Finding]:
+    """Return the findings of a thing's concept that stand where it is."""
+    return [finding for finding in report.named(item.concept) if is_near(finding, item)]
+
+
+def is_near(finding: Finding, item: SceneObject) -> bool:
+    """Whether a finding stands where a thing is, whatever it shows."""
+    return bool(np.hypot(finding.x - item.x, finding.y - item.y) <= SAME_PLACE)
 
 
 def same_answer(said: str, right: str) -> bool:
@@ -80,14 +90,6 @@ def same_answer(said: str, right: str) -> bool:
 
 def _key(item: SceneObject) -> tuple[str, int, int]:
     return item.concept, item.x, item.y
-
-
-def _at_place(report: Report, item: SceneObject) -> list[Finding]:
-    return [
-        finding
-        for finding in report.named(item.concept)
-        if np.hypot(finding.x - item.x, finding.y - item.y) <= SAME_PLACE
-    ]
 
 
 def _plain(text: str) -> str:

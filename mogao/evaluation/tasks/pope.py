@@ -83,19 +83,7 @@ class Pope(TextBenchmark):
         protocol: str,
     ) -> Row:
         """Read yes or no."""
-        read = _READERS[protocol](said(outputs))
-        return Row(
-            item.id,
-            item.group,
-            {
-                "right": float(read == item.truth["answer"]),
-                "yes": float(read == "yes"),
-                "no": float(read == "no"),
-                "truth": float(item.truth["answer"] == "yes"),
-            },
-            failures=() if read else ("neither yes nor no",),
-            facts={"said": said(outputs), "read": read},
-        )
+        return yes_no_row(item, outputs, protocol=protocol)
 
     def table(self, rows: Sequence[Row], *, protocol: str) -> dict[str, Score]:
         """Return the headline, then the five scores of each category.
@@ -108,10 +96,10 @@ class Pope(TextBenchmark):
         if protocol == "llava-parse":
             scores["f1"] = _mean_f1(rows, groups)
         else:
-            scores |= _five_scores(rows)
+            scores |= five_scores(rows)
             scores["truth_yes_ratio"] = over_items(rows, "truth", scale=PERCENT)
         for group in groups:
-            inside = _five_scores([row for row in rows if row.group == group])
+            inside = five_scores([row for row in rows if row.group == group])
             scores |= {f"{group}/{name}": score for name, score in inside.items()}
         return scores | {"parse_failures": parse_failures(rows)}
 
@@ -135,13 +123,45 @@ class Pope(TextBenchmark):
         )
 
 
-def _five_scores(rows: Sequence[Row]) -> dict[str, Score]:
-    """Accuracy, precision, recall, F1 and the share of yes, in per cent."""
+def yes_no_row(item: Item, outputs: Sequence[Output], *, protocol: str) -> Row:
+    """Read yes or no and compare it with the item's answer.
+
+    Args:
+        item: Its truth has an `answer`, "yes" or "no".
+        outputs: The answer of a model.
+        protocol: Whose script reads it, one of `Pope.protocols`.
+    """
+    read = _READERS[protocol](said(outputs))
+    return Row(
+        item.id,
+        item.group,
+        {
+            "right": float(read == item.truth["answer"]),
+            "yes": float(read == "yes"),
+            "no": float(read == "no"),
+            "truth": float(item.truth["answer"] == "yes"),
+        },
+        failures=() if read else ("neither yes nor no",),
+        facts={"said": said(outputs), "read": read},
+    )
+
+
+def five_scores(rows: Sequence[Row], *, scale: float = PERCENT) -> dict[str, Score]:
+    """Return accuracy, precision, recall, F1 and the share of yes.
+
+    Args:
+        rows: Of `yes_no_row`.
+        scale: What all right is worth; per cent as in the scripts.
+    """
     cells = _cells(rows)
+
+    def scaled(statistic: Statistic) -> Statistic:
+        return lambda means: scale * statistic(means)
+
     return {
-        "accuracy": over_items(rows, "right", scale=PERCENT),
-        **{name: resampled(cells, statistic) for name, statistic in _STATISTICS.items()},
-        "yes_ratio": over_items(rows, "yes", scale=PERCENT),
+        "accuracy": over_items(rows, "right", scale=scale),
+        **{name: resampled(cells, scaled(statistic)) for name, statistic in _STATISTICS.items()},
+        "yes_ratio": over_items(rows, "yes", scale=scale),
     }
 
 
@@ -152,7 +172,7 @@ def _mean_f1(rows: Sequence[Row], groups: Sequence[str]) -> Score:
         place[groups.index(row.group)] = cells
 
     def statistic(means: Means) -> Numbers:
-        return _f1(means.reshape(-1, 3)).reshape(-1, len(groups)).mean(1)
+        return PERCENT * _f1(means.reshape(-1, 3)).reshape(-1, len(groups)).mean(1)
 
     return resampled(columns.reshape(len(rows), 3 * len(groups)), statistic)
 
@@ -169,20 +189,20 @@ def _cells(rows: Sequence[Row]) -> Float64[np.ndarray, "items 3"]:
 
 
 def _precision(cells: Means) -> Numbers:
-    return _percent(cells[:, 0], cells[:, 0] + cells[:, 1])
+    return _ratio(cells[:, 0], cells[:, 0] + cells[:, 1])
 
 
 def _recall(cells: Means) -> Numbers:
-    return _percent(cells[:, 0], cells[:, 0] + cells[:, 2])
+    return _ratio(cells[:, 0], cells[:, 0] + cells[:, 2])
 
 
 def _f1(cells: Means) -> Numbers:
-    return _percent(2 * cells[:, 0], 2 * cells[:, 0] + cells[:, 1] + cells[:, 2])
+    return _ratio(2 * cells[:, 0], 2 * cells[:, 0] + cells[:, 1] + cells[:, 2])
 
 
-def _percent(part: Numbers, whole: Numbers) -> Numbers:
-    """A ratio in per cent; 0 where there is nothing to divide by, where LLaVA's script ends."""
-    return PERCENT * part / np.where(whole == 0, 1, whole)
+def _ratio(part: Numbers, whole: Numbers) -> Numbers:
+    """A share; 0 where there is nothing to divide by, where LLaVA's script ends."""
+    return part / np.where(whole == 0, 1, whole)
 
 
 _STATISTICS: dict[str, Statistic] = {"precision": _precision, "recall": _recall, "f1": _f1}

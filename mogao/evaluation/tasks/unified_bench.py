@@ -56,7 +56,7 @@ class UnifiedBench:
             given = partial(document, _PROMPT, pictures=[picture])
             truth = {"reference": path.name}
             item = Item(safe_id(path.stem), "pictures", _PROMPT, "text", given, truth)
-            items.append(replace(item, turns=(_DRAW,)))
+            items.append(replace(item, turns=(DRAW_OWN_WORDS,)))
         return distinct(items, path=self._data)
 
     def places(self, item: Item, k: int) -> Sequence[str]:
@@ -105,7 +105,8 @@ def _own_words(made: Made) -> InterleavedSequence:
     return document(said or "picture", role="model")
 
 
-_DRAW = Turn("picture", _own_words, is_fresh=True)
+DRAW_OWN_WORDS = Turn("picture", _own_words, is_fresh=True)
+"""What follows a description in a round trip: it alone is the prompt of a drawing."""
 
 
 def _order(path: Path) -> tuple[bool, int, str]:

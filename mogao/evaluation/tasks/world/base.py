@@ -9,30 +9,50 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from mogao.data.images import read_image
 from mogao.data.world.scene import CANVAS, Scene, render
-from mogao.evaluation.benchmark import Item, Output, Row, Want, picture_places
+from mogao.data.world.splits import Settings
+from mogao.errors import ConfigError, nearest
+from mogao.evaluation.benchmark import Item, Made, Output, Row, Want, picture_places
 from mogao.evaluation.judges.correlation import CorrelationJudge
+from mogao.evaluation.judges.detector import DetectorJudge
 from mogao.evaluation.judges.report import Judge, Report
 from mogao.evaluation.prompts import Prompt
 from mogao.evaluation.scores import Score, summarise
 from mogao.evaluation.tables import CEILING, numbers
 from mogao.sequence import ImageSegment, InterleavedSequence, Pixels, Segment, TextSegment
 
+NANO_STYLES = "noto"
+"""Styles that the checkpoint of the package has learned."""
+PERFECT = "perfect"
+"""Key of an item's truth: what a perfect model makes of it, texts and scenes."""
+CEILINGS = "ceilings"
+"""Fact of a row: what real renders are given, by the name of each value but `CEILING`."""
+CORRELATION, DETECTOR = "correlation", "detector"
+"""Names of the judges."""
 RoundTrip = Callable[[Sequence[Pixels]], list[Pixels]]
 
 
 class WorldJudge:
     """A judge with its ceiling."""
 
-    def __init__(self, *, judge: Judge | None = None, round_trip: RoundTrip | None = None) -> None:
+    def __init__(
+        self, *, judge: Judge | str = CORRELATION, round_trip: RoundTrip | None = None
+    ) -> None:
         """Take a judge.
 
         Args:
-            judge: None takes the correlation judge.
+            judge: A judge, or the name of one of ours: `CORRELATION` or `DETECTOR`.
             round_trip: The autoencoder of who is scored, for the ceiling; None takes clean renders.
+
+        Raises:
+            ConfigError: No judge has the name.
+            CheckpointError: The weights of the detector are missing.
         """
-        self._judge = judge or CorrelationJudge()
+        self._judge = open_judge(judge) if isinstance(judge, str) else judge
         self._round_trip = round_trip
 
     def read(self, output: Output) -> Report | None:
@@ -41,18 +61,43 @@ class WorldJudge:
 
     def read_pixels(self, pixels: Pixels) -> Report:
         """Return what a picture shows."""
-        return self._judge.read(pixels)
+        return self._judge.read(on_canvas(pixels))
 
     def read_render(self, scene: Scene) -> Report:
         """Return what a real render of a scene shows, behind the autoencoder."""
         pictures = [render(scene)]
-        return self._judge.read((self._round_trip(pictures) if self._round_trip else pictures)[0])
+        return self.read_pixels((self._round_trip(pictures) if self._round_trip else pictures)[0])
+
+
+def open_judge(name: str) -> Judge:
+    """Return a judge by its name.
+
+    Raises:
+        ConfigError: There is none of this name.
+        CheckpointError: The weights of the detector are missing.
+    """
+    if name == CORRELATION:
+        return CorrelationJudge()
+    if name == DETECTOR:
+        return DetectorJudge.load()
+    raise ConfigError(f"no judge {name!r}; {nearest(name, (CORRELATION, DETECTOR))}")
+
+
+def on_canvas(pixels: Pixels) -> Pixels:
+    """Return a square picture scaled to the canvas, in which judges and rules measure."""
+    height, width = pixels.shape[:2]
+    if height != width or height == CANVAS:
+        return pixels
+    scaled = Image.fromarray(pixels).resize((CANVAS, CANVAS), Image.Resampling.LANCZOS)
+    return np.asarray(scaled)
 
 
 def item_of(
     prompt: Prompt, want: Want, *, num: int = 1, truth: Mapping[str, Any] | None = None
 ) -> Item:
     """Return a prompt as an item; a drawing is a document, all else a conversation.
+
+    Its truth holds what a perfect model makes of it; see `perfect`.
 
     Args:
         prompt: With its scenes, which go into the truth as JSON.
@@ -70,8 +115,10 @@ def item_of(
 
     scenes = {"target": prompt.target, "source": prompt.source}
     shown = {name: scene.to_json() for name, scene in scenes.items() if scene is not None}
-    facts = {**(prompt.truth if truth is None else truth), **shown}
-    size = None if want == "text" else (CANVAS, CANVAS)
+    facts = {**(prompt.truth if truth is None else truth), **shown, PERFECT: _perfect_parts(prompt)}
+    parts = (prompt.target, *prompt.perfect, prompt.source)
+    side = next((part.pixels for part in parts if isinstance(part, Scene)), CANVAS)
+    size = None if want == "text" else (side, side)
     return Item(prompt.id, prompt.task, prompt.text, want, given, facts, num, size)
 
 
@@ -80,33 +127,101 @@ def scene_of(truth: Mapping[str, Any], name: str) -> Scene | None:
     return Scene.from_json(truth[name]) if name in truth else None
 
 
+def parts_to_json(parts: Sequence[str | Scene]) -> list[dict[str, Any]]:
+    """Return texts and scenes as JSON values for the key `PERFECT` of a truth."""
+    return [
+        {"text": part} if isinstance(part, str) else {"scene": part.to_json()} for part in parts
+    ]
+
+
+def perfect(item: Item) -> Made:
+    """Return what a perfect model makes of an item of the world: texts and real renders.
+
+    Raises:
+        ConfigError: The item is not of the world.
+    """
+    if PERFECT not in item.truth:
+        raise ConfigError(f"item {item.id} is not of the world: nobody knows its perfect output")
+    return tuple(
+        part["text"] if "text" in part else render(Scene.from_json(part["scene"]))
+        for part in item.truth[PERFECT]
+    )
+
+
 def score_of(rows: Sequence[Row], value: str, *, groups: Sequence[str] | None = None) -> Score:
     """Return the mean of a value with the ceiling of the same rows, where they have one."""
     found = numbers(rows, value, groups=groups)
     return summarise(found, ceiling=numbers(rows, CEILING, groups=groups))
 
 
+def score_with_ceiling(rows: Sequence[Row], value: str, *, group: str | None = None) -> Score:
+    """Return the mean of a value with that of real renders, from the facts of the rows.
+
+    Args:
+        rows: Each that has the value has it in the fact `CEILINGS` too.
+        value: Name of the number.
+        group: None takes all rows.
+    """
+    chosen = [row for row in rows if group in (None, row.group) and value in row.values]
+    return summarise(numbers(chosen, value), ceiling=[row.facts[CEILINGS][value] for row in chosen])
+
+
 class WorldBenchmark:
-    """What the benchmarks of the world have in common: a seed, a judge, where pictures lie.
+    """What the benchmarks of the world have in common: seed, styles, judge, where pictures lie.
 
     Attributes:
         judges: Name of the judge, for the results.
     """
 
     def __init__(
-        self, *, seed: int = 0, judge: Judge | None = None, round_trip: RoundTrip | None = None
+        self,
+        *,
+        seed: int = 0,
+        styles: str = NANO_STYLES,
+        concepts: str = "",
+        colours: str = "",
+        pixels: str = str(CANVAS),
+        judge: Judge | str = CORRELATION,
+        round_trip: RoundTrip | None = None,
     ) -> None:
         """Make the suite.
 
         Args:
             seed: Of the prompts.
-            judge: None takes the correlation judge.
+            styles: Styles of the pictures, joined by commas.
+            concepts: Those of a smaller world, joined by commas; empty takes all.
+            colours: Likewise.
+            pixels: Side of the pictures, a number in words of the command line.
+            judge: A judge, or the name of one of ours: `CORRELATION` or `DETECTOR`.
             round_trip: The autoencoder of who is scored, for the ceilings.
+
+        Raises:
+            ConfigError: A name is unknown, or the side is no number.
         """
+        if not pixels.isdecimal():
+            raise ConfigError(f"pixels: got {pixels!r}, expected a number such as {CANVAS}")
         self._seed = seed
+        self._settings = Settings.of_world(
+            _listed(styles),
+            concepts=_listed(concepts),
+            colours=_listed(colours),
+            pixels=int(pixels),
+        )
+        self._styles = self._settings.styles
+        self._round_trip = round_trip
         self._judge = WorldJudge(judge=judge, round_trip=round_trip)
-        self.judges = {"world": type(judge or CorrelationJudge()).__name__}
+        self.judges = {"world": judge if isinstance(judge, str) else type(judge).__name__}
 
     def places(self, item: Item, k: int) -> Sequence[str]:
         """Return where pictures lie."""
         return picture_places(item, k)
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+def _perfect_parts(prompt: Prompt) -> list[dict[str, Any]]:
+    if prompt.perfect:
+        return parts_to_json(prompt.perfect)
+    return parts_to_json([prompt.truth["answer"] if prompt.target is None else prompt.target])

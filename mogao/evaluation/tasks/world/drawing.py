@@ -8,6 +8,7 @@ are of trained concepts in unseen scenes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from mogao.evaluation.benchmark import Item, Output, Row
@@ -40,14 +41,14 @@ class WorldGenEval(WorldBenchmark):
     """553 prompts, four pictures each."""
 
     name = "world_geneval"
-    protocols: tuple[str, ...] = ("world-geneval-1",)
+    protocols: tuple[str, ...] = ("world-geneval-2",)
 
     def items(self) -> Sequence[Item]:
         """Return all items, tag by tag; the truth of each is a record of GenEval."""
         return [
             item_of(prompt, "picture", num=PICTURES, truth=record(task, prompt.truth))
             for task, num in SIZES.items()
-            for prompt in make_prompts(task, num, seed=self._seed)
+            for prompt in make_prompts(task, num, seed=self._seed, settings=self._settings)
         ]
 
     def score(self, item: Item, outputs: Sequence[Output], *, tools: Tools, protocol: str) -> Row:
@@ -58,12 +59,12 @@ class WorldGenEval(WorldBenchmark):
 
         def rule(pixels: Pixels) -> Judged:
             found = verdict_on(item, self._judge.read_pixels(pixels))
-            values = {
-                "right": float(found.right), "graded": found.graded, CEILING: float(top.right),
-            }  # fmt: skip
+            values = {"right": float(found.right), "graded": found.graded}
             return Judged(values, {"reasons": found.reasons})
 
-        return picture_row(item, outputs, rule, names=("right", "graded", CEILING))
+        row = picture_row(item, outputs, rule, names=("right", "graded"))
+        # A picture that is missing takes nothing from the ceiling.
+        return replace(row, values={**row.values, CEILING: float(top.right)})
 
     def table(self, rows: Sequence[Row], *, protocol: str) -> dict[str, Score]:
         """Return the mean over the tags, the graded one, then each tag."""

@@ -1,7 +1,8 @@
 """The suite of the checkpoint that ships: draw, answer, edit and tell in the world.
 
-In: nothing but a seed. Out: shares of prompts that were fulfilled, beside the judge's ceilings.
-Prompts are of trained concepts with unseen scene seeds, concept-colour pairs and object pairs.
+In: nothing but a seed and styles. Out: shares of prompts that were fulfilled, beside the judge's
+ceilings. Prompts are of trained concepts with unseen scene seeds, concept-colour pairs and object
+pairs; pictures that are shown are of the styles that the checkpoint has learned.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from mogao.evaluation.rules.world import (
 from mogao.evaluation.scores import Score
 from mogao.evaluation.tables import CEILING, over_items
 from mogao.evaluation.tasks.world.base import (
+    PERFECT,
     WorldBenchmark,
     item_of,
     scene_of,
@@ -42,14 +44,14 @@ class NanoSuite(WorldBenchmark):
     """The first suite of the world."""
 
     name = "nano"
-    protocols: tuple[str, ...] = ("mogao-world-1",)
+    protocols: tuple[str, ...] = ("mogao-world-2",)
 
     def items(self) -> Sequence[Item]:
         """Return all items, task by task."""
         return [
             item_of(prompt, _WANTS.get(task, "picture"))
             for task, num in SIZES.items()
-            for prompt in make_prompts(task, num, seed=self._seed)
+            for prompt in make_prompts(task, num, seed=self._seed, settings=self._settings)
         ]
 
     def score(
@@ -61,7 +63,8 @@ class NanoSuite(WorldBenchmark):
         protocol: str,
     ) -> Row:
         """Apply the rule of the item's task."""
-        output, facts = outputs[0], dict(item.truth)
+        output = outputs[0]
+        facts = {key: value for key, value in item.truth.items() if key != PERFECT}
         if item.group == "questions":
             right = same_answer(output.text, item.truth["answer"])
             return Row(item.id, item.group, {"right": float(right)}, facts=facts)

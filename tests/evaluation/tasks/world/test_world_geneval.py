@@ -16,7 +16,7 @@ from mogao.evaluation.runner import choose
 from mogao.evaluation.tasks.world.base import scene_of
 from mogao.evaluation.tasks.world.drawing import SIZES, WorldGenEval, record
 
-PROTOCOL = "world-geneval-1"
+PROTOCOL = "world-geneval-2"
 
 
 @pytest.fixture(scope="module")
