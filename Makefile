@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo test check bench clean
+.PHONY: install demo test check bench lmms clean
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -39,5 +39,19 @@ bench: $(STAMP)
 	$(BIN)/mogao bench batch --json | tail -n 1 > out/bench/batch.json
 	@echo "wrote out/bench/*.json"
 
+LMMS := .venv-lmms
+
+lmms: $(LMMS)/.installed
+	$(LMMS)/bin/python -m pytest tests/bridges
+	$(LMMS)/bin/python examples/lmms/run.py --out out/lmms
+
+# lmms-eval asks for torchvision and pins of its own, so nothing is installed but what is named.
+$(LMMS)/.installed: pyproject.toml constraints-lmms.txt
+	test -x $(LMMS)/bin/python || $(PYTHON) -m venv $(LMMS)
+	$(LMMS)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints-lmms.txt)"
+	$(LMMS)/bin/python -m pip install --quiet --no-deps -r constraints-lmms.txt
+	$(LMMS)/bin/python -m pip install --quiet --no-deps -e .
+	touch $@
+
 clean:
-	rm -rf .venv out
+	rm -rf .venv $(LMMS) out

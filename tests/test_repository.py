@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mogao.config import JointTask, RunConfig, load
+from mogao.config import JointTask, RunConfig, SweepConfig, load
 from mogao.errors import ConfigError
 from mogao.pipeline import load_generation
 
@@ -28,7 +28,7 @@ LAYERS = (
     ("mogao.evaluation",),
     ("mogao.training",),
     ("mogao.render", "mogao.serving", "mogao.plan", "mogao.convert",
-     "mogao.bench", "mogao.sweep"),
+     "mogao.bench", "mogao.bridges", "mogao.sweep"),
     ("mogao.cli", "mogao.commands", "mogao.__main__"),
 )  # fmt: skip
 CORE = (
@@ -290,9 +290,15 @@ def config_files() -> list[Path]:
     return sorted((ROOT / "configs").rglob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", config_files(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", config_files(), ids=lambda path: f"{path.parent.name}-{path.name}")
 def test_every_config_loads(path: Path) -> None:
-    load(RunConfig, path)
+    if not path.name.startswith("sweep"):
+        load(RunConfig, path)
+        return
+    sweep = load(SweepConfig, path)
+    for overrides in sweep.arms.values():
+        for name in (sweep.base, *sweep.stages):
+            load(RunConfig, path.parent / name, overrides=[*sweep.overrides, *overrides])
 
 
 def test_changelog_names_the_version() -> None:
