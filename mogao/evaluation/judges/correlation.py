@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mogao.errors import RequestError
 from mogao.evaluation.judges.bank import COARSE, FINE, MARGIN, Indices, load_bank, windows
 from mogao.evaluation.judges.crops import (
     MAX_SIDE,
@@ -27,7 +26,7 @@ from mogao.evaluation.judges.crops import (
     find_pieces,
     foregrounds,
 )
-from mogao.evaluation.judges.report import Finding, Report
+from mogao.evaluation.judges.report import Finding, Report, check_canvas
 
 PIXELS = 128
 MIN_SIDE = 16  # anything shorter is a speck, pixels
@@ -114,11 +113,7 @@ class CorrelationJudge:
         Raises:
             RequestError: The picture has another shape.
         """
-        if pixels.shape != (PIXELS, PIXELS, 3):
-            raise RequestError(
-                f"the judge got a picture of shape {pixels.shape}, expected "
-                f"({PIXELS}, {PIXELS}, 3): scale it first"
-            )
+        check_canvas(pixels)
         name, rows = find_background(pixels)
         difference = pixels - rows[:, None]
         planes = np.ascontiguousarray(difference.transpose(2, 0, 1))

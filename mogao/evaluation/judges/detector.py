@@ -20,9 +20,8 @@ from mogao.config import DetectorConfig
 from mogao.data.world import atlas
 from mogao.data.world.backgrounds import BACKGROUNDS
 from mogao.data.world.colours import COLOURS
-from mogao.data.world.scene import CANVAS
-from mogao.errors import CheckpointError, RequestError
-from mogao.evaluation.judges.report import Finding, Report
+from mogao.errors import CheckpointError
+from mogao.evaluation.judges.report import Finding, Report, check_canvas
 from mogao.model.detector import CELL, OFFSETS, UNIT_SIZE, Detector
 from mogao.model.vae import pixels_to_tensor
 
@@ -77,11 +76,7 @@ class DetectorJudge:
         Raises:
             RequestError: The picture has another shape.
         """
-        if pixels.shape != (CANVAS, CANVAS, 3):
-            raise RequestError(
-                f"the judge got a picture of shape {pixels.shape}, expected "
-                f"({CANVAS}, {CANVAS}, 3): scale it first"
-            )
+        check_canvas(pixels)
         device = next(self._detector.parameters()).device
         seen = self._detector(pixels_to_tensor([pixels]).to(device))
         names = self._detector.config

@@ -1,4 +1,4 @@
-"""What a judge says about a picture: the one type between judges and rules."""
+"""What a judge says about a picture, and what it takes: the border of judges and rules."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mogao.data.world.scene import CANVAS
+from mogao.errors import RequestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,19 @@ class Report:
                 for item in self.findings
             ],
         }
+
+
+def check_canvas(pixels: NDArray[np.uint8]) -> None:
+    """Refuse a picture that is not as large as the canvas.
+
+    Raises:
+        RequestError: The shape is not [128, 128, 3].
+    """
+    if pixels.shape != (CANVAS, CANVAS, 3):
+        raise RequestError(
+            f"the judge got a picture of shape {pixels.shape}, expected "
+            f"({CANVAS}, {CANVAS}, 3): scale it first"
+        )
 
 
 @runtime_checkable
