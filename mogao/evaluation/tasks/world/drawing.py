@@ -70,7 +70,7 @@ class WorldGenEval(WorldBenchmark):
         """Return the mean over the tags, the graded one, then each tag."""
         tags = dict.fromkeys(row.group for row in rows)
         return {
-            "overall": over_groups(rows, "right"),
+            "overall": replace(over_groups(rows, "right"), ceiling=over_groups(rows, CEILING).value),
             "graded": over_groups(rows, "graded"),
             **{tag: score_of(rows, "right", groups=[tag]) for tag in tags},
         }
