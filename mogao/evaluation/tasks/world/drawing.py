@@ -69,8 +69,9 @@ class WorldGenEval(WorldBenchmark):
     def table(self, rows: Sequence[Row], *, protocol: str) -> dict[str, Score]:
         """Return the mean over the tags, the graded one, then each tag."""
         tags = dict.fromkeys(row.group for row in rows)
+        top = over_groups(rows, CEILING).value
         return {
-            "overall": replace(over_groups(rows, "right"), ceiling=over_groups(rows, CEILING).value),
+            "overall": replace(over_groups(rows, "right"), ceiling=top),
             "graded": over_groups(rows, "graded"),
             **{tag: score_of(rows, "right", groups=[tag]) for tag in tags},
         }
