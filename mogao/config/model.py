@@ -56,6 +56,19 @@ class LayoutConfig(Config):
     be left out: see `TransformerConfig.history`."""
     position_step: Annotated[int, Field(ge=0)] = 1
     """How far the time axis advances behind a picture."""
+    part_step: Annotated[int, Field(ge=0)] = 0
+    """How far the time axis advances from the latents of a picture to its VIT copy (BAGEL: 1)."""
+    boundary: Literal["picture", "part"] = "picture"
+    """`picture`: one open and one close token around all copies, text at times of their own.
+    `part`: each copy lies between its own pair, which is seen and sees as the copy does and shares
+    its time (BAGEL)."""
+    begin: bool = True
+    """Whether a document opens with the begin token."""
+    text_frame: bool = False
+    """Whether every text lies between a begin and an end token of its own (BAGEL)."""
+    turns: Literal["token", "chatml"] = "token"
+    """How a turn opens and closes: with one role token and the end token, or as in the templates of
+    Qwen and SmolLM2: begin token, name of the role, line break; end token, line break."""
 
     @model_validator(mode="after")
     def _parts(self) -> LayoutConfig:

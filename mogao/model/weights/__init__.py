@@ -1,0 +1,1 @@
+"""Foreign weights: one adapter per family, both directions; nothing else knows their key names."""
