@@ -1,61 +1,10 @@
-"""How likely a given text is as the next words of a session.
+"""How likely a given text is; see `mogao.evaluation.likelihood`, which benchmarks of ours share.
 
-In: a session that was told something, a text. Out: the log-probability of each of its tokens, read
-one by one through the cache that decoding uses.
+In: as there. Out: as there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from mogao.evaluation.likelihood import Likelihood, likelihood_of
 
-import torch
-
-from mogao.config import KEEP_ALL
-from mogao.errors import RequestError
-from mogao.sampling.session import Session
-from mogao.sampling.text import forbidden_bias
-
-
-@dataclass(frozen=True, slots=True)
-class Likelihood:
-    """A text under a model.
-
-    Attributes:
-        log_probs: Of each token, among the tokens that a text may hold.
-        is_greedy: Whether each is the most likely one.
-    """
-
-    log_probs: tuple[float, ...]
-    is_greedy: bool
-
-    @property
-    def loss(self) -> float:
-        """Mean negative log-probability of a token."""
-        return -sum(self.log_probs) / len(self.log_probs)
-
-
-@torch.inference_mode()
-def likelihood_of(text: str, session: Session) -> Likelihood:
-    """Return how likely a text is as the model's next words; the session is used up.
-
-    Raises:
-        RequestError: The text or the document is empty.
-    """
-    state = session.state
-    parts, transcript = state.parts, state.transcript
-    tokens = parts.tokenizer.encode(text)
-    if not tokens or not transcript.segments:
-        raise RequestError("the likelihood of a text needs a text and something before it")
-    vocab_size = parts.config.transformer.vocab_size
-    bias = forbidden_bias(parts.tokenizer, vocab_size, allow_image=False, device=parts.device)
-    transcript.open_turn("model")
-    log_probs = []
-    is_greedy = True
-    for token in tokens:
-        (context,) = state.read([(KEEP_ALL, transcript.spans)])
-        assert context.logits is not None
-        logits = context.logits[0] + bias
-        log_probs.append(float(logits.log_softmax(dim=-1)[token]))
-        is_greedy &= int(logits.argmax()) == token
-        transcript.write_token(token)
-    return Likelihood(tuple(log_probs), is_greedy)
+__all__ = ["Likelihood", "likelihood_of"]

@@ -5,8 +5,11 @@ In: arguments. Out: what the modules of `mogao.commands` do with them.
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,22 +19,51 @@ data_app = typer.Typer(help="Validate, look at and make training data.", no_args
 arena_app = typer.Typer(help="Compare systems by blind pairs.", no_args_is_help=True)
 bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 
-Systems = Annotated[list[str], typer.Argument(metavar="NAME=FOLDER")]
-Suite = Annotated[
-    str | None, typer.Option(help="Benchmark that was asked; runs of `mogao eval` say it.")
-]
-Prompts = Annotated[
-    Path | None, typer.Option(metavar="FILE.jsonl", help='Or rows {"id", "prompt", "images"?}.')
-]
-Records = Annotated[Path | None, typer.Option("--data", help="Record file of the benchmark.")]
-RecordPictures = Annotated[
-    Path | None, typer.Option("--pictures", help="Folder of the records' pictures.")
-]
-SuiteOptions = Annotated[
-    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Of the benchmark.")
-]
-Groups = Annotated[list[str] | None, typer.Option("--group", help="Only this group; repeatable.")]
-Most = Annotated[int | None, typer.Option("--n", min=1, help="Most items per group.")]
+
+def _asked(
+    systems: Annotated[list[str], typer.Argument(metavar="NAME=FOLDER")],
+    *,
+    suite: Annotated[
+        str | None, typer.Option(help="Benchmark that was asked; runs of `mogao eval` say it.")
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.jsonl", help='Or rows {"id", "prompt", "images"?}.'),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Record file of the benchmark.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option("--pictures", help="Folder of the records' pictures.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Of the benchmark.")
+    ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option("--group", help="Only this group; repeatable.")
+    ] = None,
+    num: Annotated[int | None, typer.Option("--n", min=1, help="Most items per group.")] = None,
+) -> dict[str, Any]:
+    """What is compared, as `mogao.commands.arena.Request` takes it."""
+    return {
+        "systems": systems, "suite": suite, "prompts": prompts, "data": data,
+        "pictures": pictures, "options": option or (), "groups": group or (), "most": num,
+    }  # fmt: skip
+
+
+def _compares(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the arguments of `_asked`; it takes what that returns as its first one."""
+    shared = inspect.signature(_asked, eval_str=True).parameters
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+
+    @functools.wraps(function)
+    def run(**arguments: Any) -> None:
+        asked = _asked(**{name: arguments.pop(name) for name in shared})
+        function(asked, **arguments)
+
+    signature = inspect.Signature([*shared.values(), *own])
+    run.__signature__ = signature  # type: ignore[attr-defined]  # typer reads it
+    return run
 
 
 @data_app.command()
@@ -83,17 +115,11 @@ def build(
 
 @arena_app.command()
 @verb
+@_compares
 def page(
-    systems: Systems,
+    asked: dict[str, Any],
     *,
     out: Out,
-    suite: Suite = None,
-    prompts: Prompts = None,
-    data: Records = None,
-    pictures: RecordPictures = None,
-    option: SuiteOptions = None,
-    group: Groups = None,
-    num: Most = None,
     repeats: Annotated[
         float, typer.Option(min=0, max=1, help="Share of pairs shown again, sides swapped.")
     ] = 0.1,
@@ -103,17 +129,7 @@ def page(
     """Write one page of pairs to vote on, and the key that says who made what."""
     from mogao.commands import arena as command
 
-    request = command.Request(
-        systems,
-        suite=suite,
-        prompts=prompts,
-        data=data,
-        pictures=pictures,
-        options=option or (),
-        groups=group or (),
-        most=num,
-    )
-    command.page(request, out, repeats=repeats, seed=seed, as_json=as_json)
+    command.page(command.Request(**asked), out, repeats=repeats, seed=seed, as_json=as_json)
 
 
 @arena_app.command()
@@ -135,35 +151,19 @@ def fit(
 
 @arena_app.command()
 @verb
+@_compares
 def judge(
-    systems: Systems,
+    asked: dict[str, Any],
     *,
     tool: Annotated[list[str] | None, typer.Option(metavar="judge=SPEC", help="Who votes.")] = None,
     record: Annotated[Path | None, typer.Option(help="File that keeps what it says.")] = None,
-    suite: Suite = None,
-    prompts: Prompts = None,
-    data: Records = None,
-    pictures: RecordPictures = None,
-    option: SuiteOptions = None,
-    group: Groups = None,
-    num: Most = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Let a model vote on all pairs in both orders."""
     from mogao.commands import arena as command
 
-    request = command.Request(
-        systems,
-        suite=suite,
-        prompts=prompts,
-        data=data,
-        pictures=pictures,
-        options=option or (),
-        groups=group or (),
-        most=num,
-    )
-    command.judge(request, tool or (), record=record, seed=seed, as_json=as_json)
+    command.judge(command.Request(**asked), tool or (), record=record, seed=seed, as_json=as_json)
 
 
 @bench_app.command()

@@ -17,6 +17,10 @@ from mogao.evaluation.scores import Score
 from mogao.sequence import InterleavedSequence, Pixels
 
 Want = Literal["text", "picture", "document"]
+LIKELIHOODS: Literal["likelihoods"] = "likelihoods"
+"""What a turn may want besides: how likely each of its choices is as the answer. The output is the
+JSON list `[{"nats": ..., "tokens": ...}, ...]` of negative log-probabilities and numbers of tokens,
+the end of the answer included."""
 Made = Sequence[str | Pixels]
 """Texts and pictures that a model made of one item so far."""
 
@@ -29,11 +33,13 @@ class Turn:
         want: What the model is to make now.
         given: Makes what it is given, from all that it has made of the item so far.
         is_fresh: Whether this begins a new document, so that nothing before is seen.
+        choices: What the likelihoods are of, where `LIKELIHOODS` are wanted.
     """
 
-    want: Want
+    want: Want | Literal["likelihoods"]
     given: Callable[[Made], InterleavedSequence]
     is_fresh: bool = False
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -65,8 +65,8 @@ def mme_yes_no(text: str) -> YesNo | None:
     return "yes" if "yes" in start else "no" if "no" in start else None
 
 
-def mmbench_option(text: str, options: Mapping[str, str]) -> str | None:
-    """Find the option that an MMBench answer names; the step with a language model is left out.
+def mmbench_option(text: str, options: Mapping[str, str], *, none: str = "") -> str | None:
+    """Find the option that an MMBench answer names, without the step that asks a language model.
 
     In order: one option letter alone between spaces, where "A" in an answer of more than three
     words does not count; one letter with one of twelve decorations such as "A." or "(A)"; the text
@@ -75,15 +75,16 @@ def mmbench_option(text: str, options: Mapping[str, str]) -> str | None:
     Args:
         text: The answer.
         options: Letter to text.
+        none: One more letter that may be named, with no text of its own: "none of them".
 
     Source: open-compass/opencompass, tools/eval_mmbench.py.
     """
-    words = text.split()
-    bare = [letter for letter in options if letter in words]
+    words, letters = text.split(), [*options, *none]
+    bare = [letter for letter in letters if letter in words]
     if len(bare) == 1 and not (bare == ["A"] and len(words) > _ARTICLE_WORDS):
         return bare[0]
     for before, behind in _DECORATIONS:
-        found = [letter for letter in options if f"{before}{letter}{behind}" in words]
+        found = [letter for letter in letters if f"{before}{letter}{behind}" in words]
         if len(found) == 1:
             return found[0]
     lower = text.lower()

@@ -14,7 +14,9 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from mogao.config import GenerationConfig, override, parse
-from mogao.evaluation.benchmark import Item, Want
+from mogao.evaluation.benchmark import LIKELIHOODS, Item, Want
+from mogao.evaluation.likelihood import likelihoods_of
+from mogao.files import to_json
 from mogao.model.vae import Autoencoder, pixels_to_tensor, tensor_to_pixels
 from mogao.pipeline import Mogao
 from mogao.sampling.engine import Engine
@@ -89,8 +91,18 @@ def _take(item: Item, generation: GenerationConfig, session: Session) -> Made:
     for turn in item.turns:
         if turn.is_fresh:
             session.rewind(0)
-        made += _answer(session, turn.given(made), want=turn.want, size=item.size)
+        given = turn.given(made)
+        if turn.want == LIKELIHOODS:
+            made = (*made, _likelihoods(session, given, turn.choices))
+        else:
+            made += _answer(session, given, want=turn.want, size=item.size)
     return made
+
+
+def _likelihoods(session: Session, given: InterleavedSequence, choices: Sequence[str]) -> str:
+    session.extend(given)
+    found = likelihoods_of(choices, session)
+    return to_json([{"nats": -sum(one.log_probs), "tokens": len(one.log_probs)} for one in found])
 
 
 def _answer(session: Session, given: InterleavedSequence, *, want: Want, size: Size | None) -> Made:

@@ -134,10 +134,10 @@ def _picture(
     """A GenEval prompt of a picture task, with one scene that fulfils it."""
     for _ in range(_TRIES):
         groups = _groups(rng, settings, task, first=first)
-        styles = _styles_of(groups, settings)
-        objects = [(group.concept, group.colour) for group in groups for _ in range(group.count)]
-        if not _is_unseen(groups, task) or not styles:
+        # Most tries end here, so that nothing else is worked out before.
+        if not _is_unseen(groups, task) or not (styles := _styles_of(groups, settings)):
             continue
+        objects = [(group.concept, group.colour) for group in groups for _ in range(group.count)]
         style = pick(rng, styles)
         if not grounds_for(objects, style):
             continue

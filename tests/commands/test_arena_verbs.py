@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from mogao.cli import app
@@ -206,6 +207,17 @@ def test_what_was_asked_must_be_known_and_the_same(tmp_path: Path):
     assert "northwind: pope, seed 0; southgate: pope, seed 1" in result.stderr
     settings[1].write_text('{"suite": ')
     assert f"{settings[1]} holds no settings" in run("page", *both, *out, code=4).stderr
+
+
+def test_a_page_and_a_judge_are_told_in_the_same_words_what_is_compared():
+    verbs = get_command(app).commands["arena"].commands  # type: ignore[attr-defined]
+    page, judge = ({one.name: one for one in verbs[name].params} for name in ("page", "judge"))
+    shared = {"systems", "suite", "prompts", "data", "pictures", "option", "group", "num"}
+    for name in shared:
+        one, other = page[name], judge[name]
+        assert (one.opts, one.nargs, one.required) == (other.opts, other.nargs, other.required)
+    assert set(page) - shared == {"out", "repeats", "seed", "as_json"}
+    assert set(judge) - shared == {"tool", "record", "seed", "as_json"}
 
 
 def test_the_key_to_a_page_that_is_out_is_not_overwritten(prompts, systems, tmp_path: Path):

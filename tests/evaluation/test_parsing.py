@@ -199,6 +199,14 @@ def test_mmbench_looks_for_letters_then_decorated_letters_then_texts(text, expec
 
 @pytest.mark.parametrize(
     ("text", "expected"),
+    [("E", "E"), ("(E)", "E"), ("E.", "E"), ("A or E", None), ("A dog, E", "B"), ("e", None)],
+)
+def test_mmbench_may_have_a_letter_for_none_of_the_options(text, expected):
+    assert mmbench_option(text, ANIMALS, none="E") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
     [
         ("A", "A"),
         ("B", "B"),

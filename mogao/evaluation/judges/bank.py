@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mogao.data.world import atlas
 from mogao.data.world.colours import COLOURS
+from mogao.evaluation.judges.windows import windows
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
@@ -55,7 +56,10 @@ class Bank:
     alpha_alpha: Floats
 
     def correlate(self, crops: Floats, backgrounds: Floats, among: Indices | None = None) -> Floats:
-        """Normalised correlation of crops with drawings on the same background.
+        """Normalised correlation of crops with drawings on the same background, also mirrored.
+
+        Lengths do not change when a crop is mirrored, and a product with the backgrounds, which
+        are one colour a row, is mirrored with it; so only two products are new.
 
         Args:
             crops: Picture minus background [crops, cells, cells, 3].
@@ -63,24 +67,31 @@ class Bank:
             among: Drawings to compare with; None means all.
 
         Returns:
-            [crops, drawings] in [-1, 1].
+            [2, crops, drawings] in [-1, 1]: of the crops as they are, and mirrored.
         """
         every = slice(None) if among is None else among
         shapes = self.shape_of[every]
-        flat = crops.reshape(len(crops), -1)
-        on_background = (crops * backgrounds[:, :, None]).sum(-1).reshape(len(crops), -1)
+        on_background = (crops @ backgrounds[..., None])[..., 0]
         light = np.square(backgrounds).sum(-1)
         rows = backgrounds.reshape(len(crops), -1)
-        if among is None:
-            covered = (on_background @ self.alpha.T)[:, shapes]
-            shaded = (light @ self.alpha_alpha.T)[:, shapes]
-        else:
-            covered = on_background @ self.alpha[shapes].T
-            shaded = light @ self.alpha_alpha[shapes].T
-        product = flat @ self.paint[every].T - covered
-        length = self.paint_length[every] - 2 * rows @ self.paint_alpha[every].T + shaded
-        energy = np.square(flat).sum(1, keepdims=True)
-        result: Floats = product / np.sqrt(np.maximum(length * energy, 1.0))
+        paint, alpha, squares = self.paint[every], self.alpha, self.alpha_alpha
+        if among is not None:
+            alpha, squares, shapes = alpha[shapes], squares[shapes], np.arange(len(shapes))
+
+        def product(crops: Floats, on_background: Floats) -> Floats:
+            flat, dark = (part.reshape(len(crops), -1) for part in (crops, on_background))
+            found: Floats = flat @ paint.T - (dark @ alpha.T)[:, shapes]
+            return found
+
+        length = (
+            self.paint_length[every]
+            - 2 * rows @ self.paint_alpha[every].T
+            + (light @ squares.T)[:, shapes]
+        )
+        energy = np.square(crops.reshape(len(crops), -1)).sum(1, keepdims=True)
+        straight = product(crops, on_background)
+        mirrored = product(crops[:, :, ::-1], on_background[:, :, ::-1])
+        result: Floats = np.stack([straight, mirrored]) / np.sqrt(np.maximum(length * energy, 1.0))
         return result
 
     def vote(self, drawing: int, crop: Floats, background: Floats) -> str:
@@ -101,8 +112,8 @@ class Bank:
             solid &= np.linalg.norm(painted - natural, axis=-1).max(0) > _PAINTED
         else:
             painted = alpha * np.array(list(COLOURS.values()), np.float32)[:, None, None]
-        expected = painted - alpha * background[:, None]
-        distance = np.square(crop - expected).sum(-1)[:, solid]
+        expected = painted[:, solid] - (alpha * background[:, None])[solid]
+        distance = np.square(crop[solid] - expected).sum(-1)
         votes = np.bincount(distance.argmin(0), minlength=len(COLOURS))
         return list(COLOURS)[int(votes.argmax())]
 
@@ -132,28 +143,6 @@ def load_bank(cells: int) -> Bank:
     )
 
 
-def windows(
-    centres: NDArray[np.floating], sides: NDArray[np.floating], *, pixels: int, cells: int
-) -> Floats:
-    """Matrices that average a line of pixels into the cells of windows.
-
-    Args:
-        centres: Middles of the windows, pixels from the border of the picture.
-        sides: Lengths of the windows, pixels; what lies outside the picture counts as zero.
-        pixels: Length of the line.
-        cells: Cells of each window.
-
-    Returns:
-        [windows, cells, pixels].
-    """
-    borders = (np.arange(cells + 1) / cells - 0.5) * sides[:, None] + centres[:, None]
-    low, high = borders[:, :-1, None], borders[:, 1:, None]
-    left = np.arange(pixels)
-    overlap = np.minimum(high, left + 1) - np.maximum(low, left)
-    matrices: Floats = (np.clip(overlap, 0, None) / (high - low)).astype(np.float32)
-    return matrices
-
-
 @cache
 def _draw() -> tuple[tuple[tuple[str, str], ...], tuple[str | None, ...], Indices, Floats, Floats]:
     """Shapes, colours, shape of each drawing, premultiplied paint and alpha in FINE cells."""
@@ -161,7 +150,7 @@ def _draw() -> tuple[tuple[tuple[str, str], ...], tuple[str | None, ...], Indice
     drawings: list[tuple[int, str | None]] = []
     paint, alpha = [], []
     middle, side = np.array([_RENDER_PIXELS / 2]), np.array([_RENDER_PIXELS * MARGIN])
-    window = windows(middle, side, pixels=_RENDER_PIXELS, cells=FINE)[0]
+    window = windows(middle, side, line=range(_RENDER_PIXELS), cells=FINE)[0]
     for concept, style in itertools.product(atlas.concepts().values(), atlas.STYLES):
         for colour in [None, *COLOURS] if concept.colourable else [None]:
             picture = atlas.sprite(

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from einops import rearrange, repeat
 from numpy.typing import NDArray
 
-from mogao.evaluation.judges.bank import COARSE, FINE, MARGIN, Indices, load_bank, windows
+from mogao.evaluation.judges.bank import COARSE, FINE, MARGIN, Indices, load_bank
 from mogao.evaluation.judges.crops import (
     MAX_SIDE,
     Floats,
@@ -27,6 +28,7 @@ from mogao.evaluation.judges.crops import (
     foregrounds,
 )
 from mogao.evaluation.judges.report import Finding, Report, check_canvas
+from mogao.evaluation.judges.windows import Grids, windows
 
 PIXELS = 128
 MIN_SIDE = 16  # anything shorter is a speck, pixels
@@ -40,7 +42,7 @@ _SURE = 0.93  # score from which on no other threshold is tried
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Picture:
+class Picture:
     """One picture under judgement: its difference from its background, and the background.
 
     Attributes:
@@ -53,25 +55,39 @@ class _Picture:
     rows: Floats
     pieces: list[Piece]
 
-    def crops(
-        self, group: int, places: NDArray[np.floating], *, cells: int
-    ) -> tuple[Floats, Floats]:
+    def crops(self, group: int, grids: Grids, *, cells: int) -> tuple[Floats, Floats]:
         """Cut windows out, leaving out all pixels of pieces outside a group.
+
+        Windows of one grid have one side and stand in rows and columns, so each column is averaged
+        across once and each row down once; pixels that no window touches are not looked at.
 
         Args:
             group: Bit set of pieces.
-            places: Centre x, centre y and side of each window, pixels [windows, 3].
+            grids: Where the windows are.
             cells: Side of a crop.
 
         Returns:
-            Crops [windows, cells, cells, 3] and their backgrounds [windows, cells, 3].
+            Crops [windows, cells, cells, 3] and their backgrounds [windows, cells, 3], grid by grid
+            and row by row.
         """
-        across = windows(places[:, 0], places[:, 2], pixels=PIXELS, cells=cells)
-        down = windows(places[:, 1], places[:, 2], pixels=PIXELS, cells=cells)
-        lines = (self.difference * self.own(group)) @ across.transpose(0, 2, 1)[:, None]
-        crops = (down[:, None] @ lines).transpose(0, 2, 3, 1)
+        cols, rows = grids.lines(PIXELS)
+        across = windows(grids.x, grids.sides[:, None], line=cols, cells=cells)
+        down = windows(grids.y, grids.sides[:, None], line=rows, cells=cells)
+        seen = (slice(rows.start, rows.stop), slice(cols.start, cols.stop))
+        planes = (self.difference[:, *seen] * self.own(group)[seen]).reshape(-1, len(cols))
+        lines = rearrange(
+            planes @ rearrange(across, "grid x cell col -> col (grid x cell)"),
+            "(rgb row) (grid width) -> grid rgb row width",
+            rgb=3, grid=len(across),
+        )  # fmt: skip
+        crops = rearrange(
+            rearrange(down, "grid y cell row -> grid 1 (y cell) row") @ lines,
+            "grid rgb (y down) (x across) -> (grid y x) down across rgb",
+            down=cells, across=cells,
+        )  # fmt: skip
         weight = np.maximum(down.sum(-1, keepdims=True), 1e-6)
-        return crops, (down / weight) @ self.rows
+        grounds = (down / weight) @ self.rows[seen[0]]
+        return crops, repeat(grounds, "grid y cell rgb -> (grid y x) cell rgb", x=across.shape[1])
 
     def own(self, group: int) -> Mask:
         """Every pixel but those of pieces outside a group, a bit set of pieces."""
@@ -80,12 +96,6 @@ class _Picture:
             if not group >> number & 1:
                 others |= piece.mask
         return ~_dilated(others)
-
-    def energy(self, group: int) -> float:
-        """Squared difference within the pieces of a group."""
-        squares = np.square(self.difference).sum(0)
-        chosen = [piece for number, piece in enumerate(self.pieces) if group >> number & 1]
-        return float(sum(squares[piece.mask].sum() for piece in chosen))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +127,9 @@ class CorrelationJudge:
         name, rows = find_background(pixels)
         difference = pixels - rows[:, None]
         planes = np.ascontiguousarray(difference.transpose(2, 0, 1))
-        best: tuple[float, _Picture, list[_Match]] | None = None
+        best: tuple[float, Picture, list[_Match]] | None = None
         for mask in foregrounds(difference):
-            picture = _Picture(planes, rows, find_pieces(mask))
+            picture = Picture(planes, rows, find_pieces(mask))
             cost, matches = _partition(picture, _matches(picture))
             if best is None or cost < best[0]:
                 best = cost, picture, matches
@@ -151,7 +161,7 @@ def _groups(pieces: Sequence[Piece]) -> list[int]:
     return by_number[:_MAX_GROUPS]
 
 
-def _matches(picture: _Picture) -> list[_Match]:
+def _matches(picture: Picture) -> list[_Match]:
     """Compare each group with all drawings, then with the best of them at many places."""
     groups = _groups(picture.pieces)
     if not groups:
@@ -159,13 +169,11 @@ def _matches(picture: _Picture) -> list[_Match]:
     places = [_place(picture.pieces, group) for group in groups]
     coarse = load_bank(COARSE)
     cut = [
-        picture.crops(group, place * np.array([[1, 1, scale] for scale in _COARSE]), cells=COARSE)
+        picture.crops(group, Grids.around(place, scales=_COARSE, shifts=(0.0,)), cells=COARSE)
         for group, place in zip(groups, places, strict=True)
     ]
     crops, backgrounds = (np.concatenate(part) for part in zip(*cut, strict=True))
-    scores = np.maximum(
-        coarse.correlate(crops, backgrounds), coarse.correlate(crops[:, :, ::-1], backgrounds)
-    )
+    scores = coarse.correlate(crops, backgrounds).max(0)
     scores = scores.reshape(len(groups), len(_COARSE), -1).max(1)
     among = np.argpartition(scores, -_CANDIDATES)[:, -_CANDIDATES:]
     return [
@@ -174,33 +182,34 @@ def _matches(picture: _Picture) -> list[_Match]:
     ]
 
 
-def _refined(picture: _Picture, group: int, *, place: Floats, among: Indices) -> _Match:
+def _refined(picture: Picture, group: int, *, place: Floats, among: Indices) -> _Match:
     """Find the best of some drawings at places around a first guess."""
-    grid = [(x, y, scale) for scale in _SCALES for y in _SHIFTS for x in _SHIFTS]
-    places = np.array([[place[0] + x, place[1] + y, place[2] * scale] for x, y, scale in grid])
-    crops, backgrounds = picture.crops(group, places, cells=FINE)
-    bank = load_bank(FINE)
-    straight = bank.correlate(crops, backgrounds, among)
-    mirrored = bank.correlate(crops[:, :, ::-1], backgrounds, among)
-    scores = np.stack([straight, mirrored])
+    grids = Grids.around(place, scales=_SCALES, shifts=_SHIFTS)
+    crops, backgrounds = picture.crops(group, grids, cells=FINE)
+    scores = load_bank(FINE).correlate(crops, backgrounds, among)
     flip, best, index = np.unravel_index(int(scores.argmax()), scores.shape)
-    x, y, side = places[best].tolist()
+    x, y, side = grids.window(int(best))
     score = float(scores[flip, best, index])
     return _Match(group, int(among[index]), bool(flip), x, y, side / MARGIN, score)
 
 
-def _partition(picture: _Picture, matches: Sequence[_Match]) -> tuple[float, list[_Match]]:
+def _partition(picture: Picture, matches: Sequence[_Match]) -> tuple[float, list[_Match]]:
     """Choose groups that hold each piece once and leave the least energy unexplained.
 
     Returns:
         The unexplained energy plus the price of every thing, and the choice.
     """
     every = (1 << len(picture.pieces)) - 1
-    total = float(np.square(picture.difference).sum())
-    gains = [
-        (match, picture.energy(match.group) * max(match.score, 0) ** 2 - _PRICE * total)
-        for match in matches
-    ]
+    squares = np.square(picture.difference)
+    total = float(squares.sum())
+    plane = squares.sum(0)
+    energies = [plane[piece.mask].sum() for piece in picture.pieces]
+
+    def gain_of(match: _Match) -> float:
+        inside = [energy for number, energy in enumerate(energies) if match.group >> number & 1]
+        return float(sum(inside)) * max(match.score, 0) ** 2 - _PRICE * total
+
+    gains = [(match, gain_of(match)) for match in matches]
     best: dict[int, tuple[float, list[_Match]]] = {0: (0.0, [])}
     for done in range(every):  # every set of pieces comes after all of its own subsets
         if done not in best:
@@ -216,11 +225,12 @@ def _partition(picture: _Picture, matches: Sequence[_Match]) -> tuple[float, lis
     return total - gain, chosen
 
 
-def _finding(picture: _Picture, match: _Match) -> Finding:
+def _finding(picture: Picture, match: _Match) -> Finding:
     """Read the colour where a drawing was found."""
     bank = load_bank(FINE)
-    place = np.array([[match.x, match.y, match.side * MARGIN]])
-    crops, backgrounds = picture.crops(match.group, place, cells=FINE)
+    place = np.array([match.x, match.y, match.side * MARGIN])
+    grids = Grids.around(place, scales=(1.0,), shifts=(0.0,))
+    crops, backgrounds = picture.crops(match.group, grids, cells=FINE)
     crop = crops[0, :, ::-1] if match.flip else crops[0]
     concept, style = bank.shapes[bank.shape_of[match.drawing]]
     return Finding(

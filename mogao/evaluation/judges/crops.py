@@ -65,7 +65,7 @@ def find_background(pixels: NDArray[np.uint8]) -> tuple[str, Floats]:
     """
     picture = pixels.astype(np.float32)
     names, known = _known_rows(len(pixels))
-    distance = np.sqrt(np.square(picture[None, ::2, ::2] - known[:, ::2, None]).sum(-1))
+    distance = _lengths(picture[None, ::2, ::2] - known[:, ::2, None])
     votes = np.exp(-0.5 * np.square(distance / _SOFT)).mean((1, 2))
     best = int(votes.argmax())
     return names[best], _corrected(picture, known[best])
@@ -80,7 +80,7 @@ def foregrounds(difference: Floats) -> Iterator[Mask]:
     padded = np.pad(difference, ((1, 1), (1, 1), (0, 0)), mode="edge")
     across = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
     smooth = (across[:-2] + 2 * across[1:-1] + across[2:]) / 16
-    distance = np.sqrt(np.square(smooth).sum(-1))
+    distance = _lengths(smooth)
     least = max(FOREGROUND, _NOISE * float(np.median(distance)))
     for factor in _LEVELS:
         yield distance > factor * least
@@ -160,15 +160,38 @@ def _split(mask: Mask) -> list[Piece]:
 def _corrected(picture: Floats, known: Floats) -> Floats:
     """Move each row of a known background to the median of the pixels that are near it."""
     residual = picture - known[:, None]
-    near = np.square(residual).sum(-1) < _DRIFT**2
+    near = _lengths(residual) < _DRIFT
     enough = near.sum(1) >= max(8, picture.shape[1] // 8)
     if not enough.any():
         return known
-    drift = np.nanmedian(np.where(near[..., None], residual, np.nan)[enough], axis=1)
+    drift = _medians(residual[enough], near[enough])
     rows = np.arange(len(known))
     filled = [np.interp(rows, rows[enough], channel) for channel in drift.T]
     corrected: Floats = known + np.stack(filled, -1).astype(np.float32)
     return corrected
+
+
+def _medians(values: Floats, near: Mask) -> Floats:
+    """Median of some pixels of each row, per channel; a tenth of the time of `np.nanmedian`.
+
+    Args:
+        values: [rows, cols, 3].
+        near: The pixels that count, at least one a row [rows, cols].
+    """
+    planes = np.where(near[:, None], values.transpose(0, 2, 1), np.float32(np.inf))
+    planes.sort(axis=-1)
+    count = near.sum(1)[:, None, None]
+    middle = np.concatenate([(count - 1) // 2, count // 2], -1)
+    pair = np.take_along_axis(planes, np.broadcast_to(middle, (len(planes), 3, 2)), -1)
+    medians: Floats = pair.mean(-1)
+    return medians
+
+
+def _lengths(rgb: Floats) -> Floats:
+    """Length of each vector on the last axis; a sum over an axis of three is slow."""
+    squares = np.square(rgb)
+    lengths: Floats = np.sqrt(squares[..., 0] + squares[..., 1] + squares[..., 2])
+    return lengths
 
 
 @cache

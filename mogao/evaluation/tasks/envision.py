@@ -19,11 +19,11 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mogao.data.images import read_image
-from mogao.errors import ConfigError, DataError
-from mogao.evaluation.benchmark import Item, Output, Row
+from mogao.errors import DataError
+from mogao.evaluation.benchmark import Item, Made, Output, Row, Turn
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.rules.rubric import Scale, ask, find_lines, read_lines
 from mogao.evaluation.scores import Score
@@ -118,9 +118,13 @@ class Envision:
             that with a folder the pictures of each process type lie in a folder of its name.
         templates: JSON object with the judge's text under "envision", with places {category},
             {process} and {steps}; None takes our own words.
-        generation: How the pictures were made: "history" is one document in which later pictures
-            see earlier ones; "independent" is one picture at a time from `step_items`. It is part
-            of the protocols' names.
+        generation: How the pictures are made: "history" is one document in which later pictures
+            see earlier ones; "independent" is each picture from its own prompt alone, in a document
+            of its own. It is part of the protocols' names.
+
+    Raises:
+        ConfigError: There is no such way of generation.
+        DataError: The templates are not valid.
     """
 
     name = "envision"
@@ -130,7 +134,7 @@ class Envision:
         data: Path,
         *,
         templates: Path | None = None,
-        generation: Literal["history", "independent"] = "history",
+        generation: str = "history",
     ) -> None:
         check_choice("generation", generation, ("history", "independent"))
         self._data, self._generation = data, generation
@@ -148,25 +152,11 @@ class Envision:
         rows = [found for path in files for found in numbered_rows(path)]
         return distinct([self._item(row, where=where) for where, row in rows], path=self._data)
 
-    def step_items(self) -> list[Item]:
-        """Return one item for each picture, for generation without history.
-
-        Where each is drawn to `<id>/<k>.png`, `places` of the event finds it.
-        """
-        return [
-            Item(
-                f"{item.id}-step-{number}",
-                item.group,
-                prompt,
-                "picture",
-                partial(document, prompt),
-            )
-            for item in self.items()
-            for number, prompt in enumerate(item.truth["prompts"], 1)
-        ]
-
     def places(self, item: Item, k: int) -> Sequence[str]:
-        """Return where the first of the four pictures may lie."""
+        """Return where the first of the four pictures may lie.
+
+        The last place is that of pictures that `mogao sample` drew from one prompt a step.
+        """
         index = item.truth["index"]
         stems = (f"index_{index:04d}", f"index_{index}", str(index))
         steps = [*(f"{stem}_step_1.png" for stem in stems), "step_1.png", "1.png"]
@@ -238,10 +228,14 @@ class Envision:
             "steps": "\n".join(f"{n}. {text}\n({why})" for n, (text, why) in enumerate(told, 1)),
         }
         listed = "\n".join(f"{n}. {text}" for n, text in enumerate(said["prompt"], 1))
-        prompt = f"{_ASKED}\n{listed}"
-        given = partial(document, prompt) if self._generation == "history" else _no_document
         name = safe_id(f"{process}-{index:04d}")
-        return Item(name, process, prompt, "document", given, truth, num=1)
+        if self._generation == "history":
+            prompt = f"{_ASKED}\n{listed}"
+            return Item(name, process, prompt, "document", partial(document, prompt), truth)
+        first, *others = said["prompt"]
+        turns = tuple(Turn("picture", partial(_alone, text), is_fresh=True) for text in others)
+        given = partial(document, first)
+        return Item(name, process, listed, "picture", given, truth, turns=turns)
 
 
 def step_pictures(output: Output) -> list[Path]:
@@ -276,7 +270,7 @@ def _read(reply: str, *, is_partial: bool) -> dict[str, float] | None:
     return (find_lines(reply, SCALE) or None) if is_partial else read_lines(reply, SCALE)
 
 
-def _no_document() -> InterleavedSequence:
-    raise ConfigError(
-        "with independent generation each picture is drawn by itself; take Envision.step_items()"
-    )
+def _alone(prompt: str, made: Made) -> InterleavedSequence:
+    """The document of one step, whatever was drawn for the others."""
+    del made
+    return document(prompt)

@@ -8,10 +8,13 @@ from PIL import Image, ImageFilter
 
 from mogao.data.world import atlas
 from mogao.data.world.backgrounds import BACKGROUNDS, background
-from mogao.data.world.sampling import compose, grounds_for
+from mogao.data.world.sampling import compose, grounds_for, sample_scene
 from mogao.data.world.scene import SIZES, Scene, SceneObject, render
 from mogao.errors import RequestError
-from mogao.evaluation.judges.correlation import CorrelationJudge
+from mogao.evaluation.judges.bank import COARSE, FINE
+from mogao.evaluation.judges.correlation import CorrelationJudge, Picture
+from mogao.evaluation.judges.crops import find_background, find_pieces, foregrounds
+from mogao.evaluation.judges.windows import Grids, windows
 
 JUDGE = CorrelationJudge()
 CASES = [
@@ -53,6 +56,38 @@ def test_most_random_scenes_are_read_after_blur_and_noise(rng: np.random.Generat
         right += sum(bool(report.named(concept)) for concept, _ in pair)
         total += 2
     assert right >= 23
+
+
+def slow_crops(picture: Picture, group: int, grids: Grids, *, cells: int):
+    """Window by window over the whole picture: what `Picture.crops` must equal."""
+    seen = picture.difference * picture.own(group)
+    crops, grounds = [], []
+    for number in range(grids.x.size * grids.y.shape[1]):
+        x, y, side = (np.array([value]) for value in grids.window(number))
+        across, down = (windows(middle, side, line=range(128), cells=cells)[0] for middle in (x, y))
+        crops.append((down @ seen @ across.T).transpose(1, 2, 0))
+        grounds.append(down / np.maximum(down.sum(1, keepdims=True), 1e-6) @ picture.rows)
+    return np.stack(crops), np.stack(grounds)
+
+
+@pytest.mark.parametrize("cells", [FINE, COARSE])
+def test_fast_crops_equal_those_cut_one_by_one(cells: int):
+    for seed in range(6):
+        scene = sample_scene(np.random.default_rng(seed), max_objects=6)
+        pixels = render(scene)
+        _, rows = find_background(pixels)
+        difference = pixels - rows[:, None]
+        pieces = find_pieces(next(foregrounds(difference)))
+        picture = Picture(difference.transpose(2, 0, 1), rows, pieces)
+        # The last place reaches over the border of the picture.
+        for place in ((40.5, 70.0, 57.6), (3.0, 122.5, 30.0)):
+            grids = Grids.around(
+                np.array(place, np.float32), scales=(0.94, 1.18), shifts=(-2.0, 0.0, 2.0)
+            )
+            fast = picture.crops(1, grids, cells=cells)
+            slow = slow_crops(picture, 1, grids, cells=cells)
+            for one, other in zip(fast, slow, strict=True):
+                np.testing.assert_allclose(one, other, atol=1e-3)
 
 
 def test_equal_objects_are_counted():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 
 from mogao.errors import ConfigError, DataError
 from mogao.evaluation.benchmark import Benchmark, Output
+from mogao.evaluation.player import SessionPlayer
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.tasks.envision import SCALE, Envision, figures, step_pictures
 from tests.evaluation.tasks.scripted import Judge, picture, written
 
-CHAIN = {
+CHAIN: dict[str, Any] = {
     "index": 7,
     "category": "Science",
     "process_type": "Biology",
@@ -149,18 +153,52 @@ def test_chains_of_a_folder_lie_in_folders_of_their_process(tmp_path):
     assert not set(bench.places(first, 0)) & set(bench.places(second, 0))
 
 
-def test_independent_generation_draws_step_by_step_under_its_own_name(tmp_path):
+def test_independent_generation_asks_for_one_picture_a_step_under_its_own_name(tmp_path):
     data = written(tmp_path / "envision_bio.json", [CHAIN])
     bench = Envision(data, generation="independent")
     assert bench.protocols[0] == "official/independent/own-template"
     assert Envision(data).protocols[0] == OFFICIAL
-    steps = bench.step_items()
-    assert [step.id for step in steps] == [f"Biology-0007-step-{n}" for n in (1, 2, 3, 4)]
-    assert steps[2].given().text == "stage 3"
     (item,) = bench.items()
-    assert f"{steps[0].id}/0.png" in bench.places(item, 0)
-    with pytest.raises(ConfigError, match="step_items"):
-        item.given()
+    assert (item.want, item.prompt) == (
+        "picture",
+        "1. stage 1\n2. stage 2\n3. stage 3\n4. stage 4",
+    )
+    assert [(turn.want, turn.is_fresh) for turn in item.turns] == [("picture", True)] * 3
+    given = [item.given(), *(turn.given(["a picture"]) for turn in item.turns)]
+    assert [one.text for one in given] == ["stage 1", "stage 2", "stage 3", "stage 4"]
+    with pytest.raises(ConfigError, match="generation 'alone'"):
+        Envision(data, generation="alone")
+
+
+def test_a_judge_of_one_way_of_generation_takes_no_protocol_of_the_other(tmp_path):
+    bench = Envision(written(tmp_path / "e.json", [CHAIN]), generation="independent")
+    (item,) = bench.items()
+    output = Output(tuple(picture(tmp_path / f"{n}.png", n) for n in range(4)))
+    tools = Tools(judge=Judge(lambda _: NINE_LINES))
+    name = "weighted/independent/own-template"
+    found = bench.score(item, [output], tools=tools, protocol=name)
+    assert found.values == pytest.approx(figures(NINE, "weighted"))
+    with pytest.raises(ConfigError, match="weighted/history"):
+        bench.score(item, [output], tools=tools, protocol=WEIGHTED)
+
+
+def drawn(model, path, **options):
+    """The pictures that a model draws of the one chain of a file."""
+    (item,) = Envision(path, **options).items()
+    (made,) = SessionPlayer(model).play([(item, 0)])
+    return [part for part in made if not isinstance(part, str)]
+
+
+def test_an_independent_picture_depends_on_its_own_prompt_alone(tmp_path, model):
+    changed = [{**CHAIN["prompts"][0], "prompt": "a red cat"}, *CHAIN["prompts"][1:]]
+    paths = [
+        written(tmp_path / "one.json", [CHAIN]),
+        written(tmp_path / "two.json", [{**CHAIN, "prompts": changed}]),
+    ]
+    first, second = (drawn(model, path, generation="independent") for path in paths)
+    assert (len(first), len(second)) == (4, 4)
+    assert not np.array_equal(first[0], second[0])
+    assert all(np.array_equal(a, b) for a, b in zip(first[1:], second[1:], strict=True))
 
 
 @pytest.mark.parametrize("steps", [[1, 2, 3], [1, 2, 3, 5], [0, 1, 2, 3]])

@@ -170,8 +170,11 @@ class WorldBenchmark:
     """What the benchmarks of the world have in common: seed, styles, judge, where pictures lie.
 
     Attributes:
-        judges: Name of the judge, for the results.
+        judges: Name of the judge, for the results; none where only texts are scored.
+        reads_pictures: Whether rules of the suite look at pictures that were made.
     """
+
+    reads_pictures = True
 
     def __init__(
         self,
@@ -210,7 +213,8 @@ class WorldBenchmark:
         self._styles = self._settings.styles
         self._round_trip = round_trip
         self._judge = WorldJudge(judge=judge, round_trip=round_trip)
-        self.judges = {"world": judge if isinstance(judge, str) else type(judge).__name__}
+        label = judge if isinstance(judge, str) else type(judge).__name__
+        self.judges = {"world": label} if self.reads_pictures else {}
 
     def places(self, item: Item, k: int) -> Sequence[str]:
         """Return where pictures lie."""

@@ -7,22 +7,11 @@ that training never showed; held-out concepts and styles are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Sequence
 
-import numpy as np
-
-from mogao.data.world.draw import CAPTION_REQUESTS, family_scene
+from mogao.data.world.draw import CAPTION_REQUESTS
 from mogao.data.world.language import describe, sentence
 from mogao.data.world.scene import Scene
-from mogao.data.world.splits import (
-    Settings,
-    concept_is_held_out,
-    is_held_out,
-    style_is_held_out,
-)
-from mogao.errors import DataError
 from mogao.evaluation.benchmark import Item, Output, Row
 from mogao.evaluation.prompts import Prompt
 from mogao.evaluation.providers.base import Tools
@@ -30,15 +19,12 @@ from mogao.evaluation.rules.facts import compare, read_caption, scene_facts, tru
 from mogao.evaluation.scores import Score
 from mogao.evaluation.tables import by_group, over_items
 from mogao.evaluation.tasks.world.base import PERFECT, WorldBenchmark, item_of, scene_of
+from mogao.evaluation.tasks.world.unseen import family_scenes
 
 REQUESTS = {1: CAPTION_REQUESTS[1][0], 2: CAPTION_REQUESTS[2][0], 3: CAPTION_REQUESTS[3][0]}
 """Level of detail to a request for it that training knows."""
-FAMILIES = ("colors", "two_object", "counting", "color_attr", "mixed")
-"""Families of scenes that can show something unseen with concepts that are known."""
 _NUM = 40  # of each level
 _VALUES = ("f1", "precision", "recall", "right")
-_SALT = 310_512  # sets these draws apart from those of training and of other prompts
-_TRIES = 2000
 
 
 class WorldCaptions(WorldBenchmark):
@@ -46,6 +32,7 @@ class WorldCaptions(WorldBenchmark):
 
     name = "world_captions"
     protocols: tuple[str, ...] = ("world-captions-1",)
+    reads_pictures = False
 
     def items(self) -> Sequence[Item]:
         """Return all items, level by level; each level asks about the same scenes."""
@@ -84,54 +71,6 @@ class WorldCaptions(WorldBenchmark):
             levels = by_group(rows, name)
             scores |= {f"{level}/{name}": score for level, score in levels.items()}
         return scores
-
-
-def family_scenes(num: int, *, suite: str, seed: int, settings: Settings) -> list[Scene]:
-    """Return unseen scenes of the families of training, which take turns; see `unseen_scene`."""
-
-    def draw(rng: np.random.Generator, *, family: str) -> Scene:
-        return family_scene(rng, replace(settings, split="heldout", families={family: 1.0}))[1]
-
-    return [
-        unseen_scene(
-            partial(draw, family=FAMILIES[number % len(FAMILIES)]),
-            number=number,
-            suite=suite,
-            seed=seed,
-        )
-        for number in range(num)
-    ]
-
-
-def unseen_scene(
-    draw: Callable[[np.random.Generator], Scene | None], *, number: int, suite: str, seed: int
-) -> Scene:
-    """Draw until a scene shows a colour or a pair that training never showed.
-
-    All its concepts are shown in training, and in its style.
-
-    Args:
-        draw: Draws a scene, or None where the draw is no good.
-        number: Of the scene; its draws depend on this, the suite and the seed alone.
-        suite: Name, so that no two suites have the same draws.
-        seed: Of the suite.
-
-    Raises:
-        DataError: None of many draws is unseen.
-    """
-    rng = np.random.default_rng([seed, number, *suite.encode(), _SALT])
-    for _ in range(_TRIES):
-        scene = draw(rng)
-        if scene is not None and is_held_out(scene) and _is_of_known_things(scene):
-            return scene
-    raise DataError(f"{suite}: no unseen scene for item {number} in {_TRIES} tries")
-
-
-def _is_of_known_things(scene: Scene) -> bool:
-    return not any(
-        concept_is_held_out(item.concept) or style_is_held_out(item.concept, scene.style)
-        for item in scene.objects
-    )
 
 
 def _prompt(scene: Scene, level: int, name: str) -> Prompt:

@@ -20,11 +20,9 @@ from functools import partial
 import numpy as np
 
 from mogao.data.world.choice import pick
-from mogao.data.world.draw import choose_colour
 from mogao.data.world.language import NUMBERS, describe
-from mogao.data.world.sampling import compose, grounds_for
 from mogao.data.world.scene import Scene
-from mogao.data.world.splits import Settings, objects_held_out
+from mogao.data.world.splits import Settings
 from mogao.evaluation.benchmark import Item, Output, Row
 from mogao.evaluation.judges.report import Report
 from mogao.evaluation.prompts import Prompt
@@ -49,12 +47,11 @@ from mogao.evaluation.tasks.world.base import (
     score_of,
     score_with_ceiling,
 )
-from mogao.evaluation.tasks.world.captions import unseen_scene
+from mogao.evaluation.tasks.world.unseen import composed, painted, unseen_scene
 from mogao.sequence import Pixels
 
 _NUM = 100
 _SHAPES = ((1, 1, 1), (1, 1, 1, 1), (2, 1), (2, 1, 1))  # how many of each thing; they take turns
-_PAINTED = 0.5  # share of things that have a colour
 _LEVEL = 3
 
 
@@ -126,20 +123,13 @@ def verdict_on(wanted: Facts, report: Report) -> Judged:
 def _draw(rng: np.random.Generator, *, shape: Sequence[int], settings: Settings) -> Scene | None:
     """Draw a scene with so many of each thing, or None where it is not dense or not unseen."""
     names = [pick(rng, settings.concepts) for _ in shape]
-    colours = [
-        choose_colour(rng, name, settings.colours) if rng.random() < _PAINTED else None
-        for name in names
-    ]
+    things = painted(rng, names, settings)
     style = pick(rng, settings.styles)
-    objects = [
-        (name, colour)
-        for name, colour, number in zip(names, colours, shape, strict=True)
-        for _ in range(number)
-    ]
-    is_distinct = len(set(names)) == len(names)
-    if not (is_distinct and objects_held_out(objects, style) and grounds_for(objects, style)):
+    if len(set(names)) < len(names):
         return None
-    scene = compose(rng, objects, style=style, pixels=settings.pixels)
+    scene = composed(rng, things, shape, style=style, settings=settings)
+    if scene is None:
+        return None
     kinds = {fact.kind for fact in scene_facts(scene, level=_LEVEL)}
     return scene if {"colour", "place"} <= kinds else None
 

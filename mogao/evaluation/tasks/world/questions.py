@@ -29,13 +29,11 @@ from jaxtyping import Float32
 
 from mogao.data.world import atlas
 from mogao.data.world.choice import pick
-from mogao.data.world.draw import choose_colour
 from mogao.data.world.language import NUMBERS, PLACES, Group, at_place, some
 from mogao.data.world.questions import KINDS, Question
-from mogao.data.world.sampling import compose, grounds_for
 from mogao.data.world.scene import Scene
 from mogao.data.world.script import Situation
-from mogao.data.world.splits import Settings, objects_held_out, style_is_held_out
+from mogao.data.world.splits import Settings, style_is_held_out
 from mogao.evaluation.benchmark import Item, Output, Row
 from mogao.evaluation.prompts import Prompt
 from mogao.evaluation.providers.base import Tools
@@ -45,7 +43,7 @@ from mogao.evaluation.tables import by_group, over_groups
 from mogao.evaluation.tasks.pope import five_scores, yes_no_row
 from mogao.evaluation.tasks.text_answers import said
 from mogao.evaluation.tasks.world.base import WorldBenchmark, item_of
-from mogao.evaluation.tasks.world.captions import unseen_scene
+from mogao.evaluation.tasks.world.unseen import composed, painted, unseen_scene
 
 NUM = 60
 """Questions of each group."""
@@ -56,7 +54,6 @@ Shapes = tuple[tuple[int, ...], ...]
 _ANY: Shapes = ((1,), (1, 1), (1, 1), (1, 1, 1), (2, 1))
 _SINGLE: Shapes = ((1, 1), (1, 1, 1))
 _MORE: Shapes = ((2, 1), (3, 1))
-_PAINTED = 0.5  # share of things that have a colour
 _MOST_POPULAR = 10
 _LOOK_PIXELS = 32
 _ASKS = 20  # until a picture has the answer that is wanted, or is given up
@@ -68,6 +65,7 @@ class WorldQuestions(WorldBenchmark):
 
     name = "world_questions"
     protocols: tuple[str, ...] = ("world-questions-1",)
+    reads_pictures = False
 
     def items(self) -> Sequence[Item]:
         """Return all items, group by group."""
@@ -178,14 +176,8 @@ def _draw(rng: np.random.Generator, *, shapes: Shapes, settings: Settings) -> Sc
     """Draw a picture of one of some kinds, or None where it shows nothing unseen."""
     style, counts, names = pick(rng, settings.styles), pick(rng, shapes), settings.concepts
     chosen = [names[place] for place in rng.choice(len(names), len(counts), replace=False)]
-    things = [
-        (name, choose_colour(rng, name, settings.colours) if rng.random() < _PAINTED else None)
-        for name in chosen
-    ]
-    if not (objects_held_out(things, style) and grounds_for(things, style)):
-        return None
-    objects = [thing for thing, count in zip(things, counts, strict=True) for _ in range(count)]
-    return compose(rng, objects, style=style, pixels=settings.pixels)
+    things = painted(rng, chosen, settings)
+    return composed(rng, things, counts, style=style, settings=settings)
 
 
 def _pope(seen: Sequence[Scene], *, seed: int, settings: Settings) -> Iterator[Prompt]:

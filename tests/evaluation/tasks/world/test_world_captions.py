@@ -26,7 +26,8 @@ from mogao.evaluation.player import Job, Made, Player
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.runner import generate, read_outputs, score
 from mogao.evaluation.tasks.world.base import scene_of
-from mogao.evaluation.tasks.world.captions import REQUESTS, WorldCaptions, unseen_scene
+from mogao.evaluation.tasks.world.captions import REQUESTS, WorldCaptions
+from mogao.evaluation.tasks.world.unseen import unseen_scene
 
 SUITE = WorldCaptions()
 

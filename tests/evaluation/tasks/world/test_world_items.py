@@ -1,0 +1,64 @@
+"""The items of a suite belong to its protocol: other items need another name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from mogao.data.world.splits import Settings, is_held_out
+from mogao.evaluation.benchmark import Item
+from mogao.evaluation.registry import BENCHMARKS, open_benchmark
+from mogao.evaluation.tasks.world.base import WorldBenchmark
+from mogao.evaluation.tasks.world.unseen import composed, painted
+
+DIGESTS = {
+    ("nano", "mogao-world-2"): "4e8509c0dc1d1343",
+    ("world_geneval", "world-geneval-2"): "af2faddf9a8a7bc7",
+    ("world_dense", "world-dense-1"): "c4853c3e7ea28c6b",
+    ("world_captions", "world-captions-1"): "85541e0aeff47de6",
+}
+
+
+def digest(items: Sequence[Item]) -> str:
+    found = hashlib.sha256()
+    for item in items:
+        row = [item.id, item.group, item.prompt, item.want, item.truth, item.num, item.size]
+        found.update(json.dumps(row, sort_keys=True, default=str).encode())
+    return found.hexdigest()[:16]
+
+
+@pytest.mark.parametrize(("name", "protocol"), DIGESTS)
+def test_a_protocol_has_always_the_same_items(name: str, protocol: str):
+    suite = open_benchmark(name, {})
+    assert suite.protocols == (protocol,)
+    assert digest(suite.items()) == DIGESTS[name, protocol]
+
+
+def test_suites_that_read_no_pictures_name_no_judge():
+    suites = {
+        name: open_benchmark(name, {})
+        for name, place in BENCHMARKS.items()
+        if place.startswith("world.")
+    }
+    assert all(isinstance(suite, WorldBenchmark) for suite in suites.values())
+    without = [name for name, suite in suites.items() if not getattr(suite, "judges", None)]
+    assert without == ["world_questions", "world_captions"]
+    assert getattr(suites["nano"], "judges", None) == {"world": "correlation"}
+
+
+def test_composed_scenes_show_something_unseen_and_as_many_as_asked():
+    settings, shown = Settings(styles=("noto",)), 0
+    rng = np.random.default_rng(4)
+    while shown < 5:
+        chosen = rng.choice(len(settings.concepts), 2, replace=False)
+        things = painted(rng, [settings.concepts[place] for place in chosen], settings)
+        scene = composed(rng, things, (2, 1), style="noto", settings=settings)
+        if scene is not None:
+            shown += 1
+            assert is_held_out(scene)
+            assert [item.concept for item in scene.objects].count(things[0][0]) == 2
+            assert {(item.concept, item.colour) for item in scene.objects} == set(things)
