@@ -7,50 +7,36 @@ It knows no tensors and no sequences.
 from __future__ import annotations
 
 import codecs
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
-from tokenizers import Tokenizer as Engine
+from tokenizers import trainers
 
 from mogao.errors import CheckpointError, ConfigError, RequestError
 from mogao.files import atomic_write
-
-SPECIAL_NAMES = ("pad", "begin", "end", "image", "/image", "user", "model", "system")
-"""Names of the ids 0 to 7; rendered as `<name>`."""
-
-# A word keeps the space before it; a digit is a token of its own, also with a space before it.
-_WORDS = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-
-
-def _byte_chars() -> dict[str, int]:
-    """The byte-level alphabet of GPT-2: a visible character for each byte."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = [byte for byte in range(256) if byte not in printable]
-    chars = {chr(byte): byte for byte in printable}
-    chars.update({chr(256 + i): byte for i, byte in enumerate(hidden)})
-    return chars
-
-
-BYTE_CHARS = _byte_chars()
-"""The visible stand-in of each byte in `tokenizer.json`."""
-
-
-def special_entry(name: str) -> str:
-    """How a special token stands in the vocabulary.
-
-    The angle brackets U+27E8 and U+27E9 lie outside the byte alphabet, so neither a merge nor any
-    text can produce the entry; a `<image>` typed by a user is seven ordinary bytes.
-    """
-    return f"\u27e8{name}\u27e9"
+from mogao.tokenizer_files import (
+    BYTE_CHARS,
+    SPECIAL_ENTRIES,
+    SPECIAL_NAMES,
+    TokenizerData,
+    check,
+    engine_of,
+    merges_of,
+    parse_json,
+    read_file,
+    read_own,
+    special_entry,
+    write_json,
+)
+from mogao.tokenizer_foreign import from_lists, new_names, read_foreign, write_foreign
 
 
 class Tokenizer:
-    """Byte-level BPE with eight special ids that `encode` never returns.
+    """Byte-level BPE, our own or another model's, with special ids that `encode` never returns.
 
-    Every string without lone surrogates round-trips exactly.
+    Every string without lone surrogates round-trips exactly, unless the model that the tokenizer
+    comes from composes text first (Qwen: Unicode form C) or lacks a byte, which `encode` refuses.
 
     Attributes:
         pad: Filler behind the end of a pack.
@@ -61,55 +47,72 @@ class Tokenizer:
         user: Opens a turn of the user.
         model: Opens a turn of the model.
         system: Opens a turn of the system.
+        reserved: Ids that are no text: special ones and those between that nothing has.
+        new_names: Our special tokens that the model it comes from lacks; of our own, all.
     """
 
-    pad, begin, end, image_open, image_close, user, model, system = range(len(SPECIAL_NAMES))
-
-    def __init__(self, vocab: dict[str, int], merges: Sequence[tuple[str, str]]) -> None:
-        """Build from a vocabulary (entry to id, special entries included) and ordered merges.
+    def __init__(self, data: TokenizerData) -> None:
+        """Build from vocabulary, merges and settings.
 
         Raises:
-            CheckpointError: The ids are not 0..n-1, a special entry or a byte is missing, an
-                entry is not made of the byte alphabet, or a merge names an unknown entry.
+            CheckpointError: They do not fit together; see `mogao.tokenizer_files.check`.
         """
-        _check_vocab(vocab, merges)
-        self._engine = _engine(vocab, merges)
-        by_id = sorted(vocab, key=vocab.__getitem__)
-        self._bytes = [b""] * len(SPECIAL_NAMES)
-        self._bytes += [bytes(BYTE_CHARS[c] for c in entry) for entry in by_id[len(self._bytes) :]]
+        check(data)
+        self._data, self._engine = data, engine_of(data)
+        special = [data.vocab[special_entry(name)] for name in SPECIAL_NAMES]
+        self.pad, self.begin, self.end, self.image_open, self.image_close, *roles = special
+        self.user, self.model, self.system = roles
+        self.new_names = new_names(data)
+        self._shown = dict(zip(special, (f"<{name}>" for name in SPECIAL_NAMES), strict=True))
+        self._bytes: list[bytes | None] = [None] * (max(data.vocab.values()) + 1)
+        for token in data.foreign:
+            if token.id not in self._shown:
+                self._shown[token.id] = token.content
+                self._bytes[token.id] = b"" if token.special else token.content.encode()
+        for entry, i in data.vocab.items():
+            if i not in self._shown:
+                self._bytes[i] = bytes(BYTE_CHARS[char] for char in entry)
+        for i in special:
+            self._bytes[i] = b""
+        self.reserved = frozenset(i for i, shown in enumerate(self._bytes) if not shown)
+        self._lost = frozenset(BYTE_CHARS[c] for c in BYTE_CHARS.keys() - data.vocab.keys())
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids, special tokens included."""
+        """Rows that an embedding needs: the largest id, special or not, and one."""
         return len(self._bytes)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text; none of them is special, whatever the text says.
 
         Raises:
-            RequestError: The text holds a lone surrogate, which no UTF-8 text can.
+            RequestError: The text holds a lone surrogate, which no UTF-8 text can, or a character
+                that the model's vocabulary has no bytes for.
         """
         try:
-            return self._engine.encode(text, add_special_tokens=False).ids
+            ids = self._engine.encode(text, add_special_tokens=False).ids
         except (UnicodeEncodeError, TypeError):
             raise RequestError(
                 f"text is not valid Unicode (lone surrogate) in {text[:40]!r}; decode it as UTF-8"
             ) from None
+        if self._lost and not self._lost.isdisjoint(text.encode()):
+            lost = next(char for char in text if not self._lost.isdisjoint(char.encode()))
+            raise RequestError(f"this model's vocabulary has no token for {lost!r}; remove it")
+        return ids
 
     def token_bytes(self, token: int, *, render_special: bool = False) -> bytes:
         """Return the bytes of one id; those of a special id are empty unless rendered.
 
         Raises:
-            CheckpointError: The id is outside the vocabulary, so model and tokenizer differ.
+            CheckpointError: Nothing has this id, so model and tokenizer differ.
         """
-        if not 0 <= token < len(self._bytes):
+        data = self._bytes[token] if 0 <= token < len(self._bytes) else None
+        if data is None:
             raise CheckpointError(
-                f"token id {token} is outside the tokenizer's 0..{len(self._bytes) - 1}; "
-                "the model folder's tokenizer.json belongs to another model"
+                f"token id {token} is outside the tokenizer's 0..{len(self._bytes) - 1} or has no "
+                "entry; the model folder's tokenizer.json belongs to another model"
             )
-        if render_special and token < len(SPECIAL_NAMES):
-            return f"<{SPECIAL_NAMES[token]}>".encode()
-        return self._bytes[token]
+        return self._shown[token].encode() if render_special and not data else data
 
     def decode(self, ids: Iterable[int], *, render_special: bool = False) -> str:
         """Return the text of ids; bytes that are no UTF-8 become U+FFFD.
@@ -127,7 +130,7 @@ class Tokenizer:
 
     def to_json(self) -> str:
         """Return the tokenizer in the plain format of the `tokenizers` library."""
-        return json.dumps(json.loads(self._engine.to_str()), indent=1) + "\n"
+        return write_json(self._data)
 
     @classmethod
     def from_json(cls, text: str) -> Tokenizer:
@@ -135,14 +138,9 @@ class Tokenizer:
 
         Raises:
             CheckpointError: The text is no JSON, or holds anything that this class would not write
-                (added tokens, a normaliser, another pre-tokenizer, ...).
+                (added tokens, another normaliser or pre-tokenizer, ...).
         """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise CheckpointError(f"not valid JSON: {error}") from None
-        vocab, merges = _read(data)
-        return cls(vocab, merges)
+        return cls(read_own(parse_json(text)))
 
     def save(self, path: str | Path) -> None:
         """Write `tokenizer.json`; see `to_json`."""
@@ -155,14 +153,70 @@ class Tokenizer:
         Raises:
             CheckpointError: The file is missing or unreadable, or as for `from_json`.
         """
+        data = read_file(path)
         try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise CheckpointError(f"cannot read tokenizer {path}: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise CheckpointError(f"{path} is not valid JSON: {error}") from None
+            return cls(read_own(data))
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from None
+
+    @classmethod
+    def from_foreign(
+        cls,
+        source: str | Path | Mapping[str, Any],
+        *,
+        special: Mapping[str, str],
+        first_free_id: int = 0,
+    ) -> Tokenizer:
+        """Read the tokenizer of another model; ordinary text gets the same ids.
+
+        What stands for a token there (`<|im_end|>`) is nothing but characters here when a user
+        types it. Our special tokens that are new (`new_names`) need rows in the embedding.
+
+        Args:
+            source: A folder with a `tokenizer.json`, the file itself, or the object in it.
+            special: Added token of that model for each of our names, which are `SPECIAL_NAMES`;
+                `mogao.tokenizer_foreign.standard_special` knows those of families.
+            first_free_id: New ids are not below it, nor below any id of the model.
+
+        Raises:
+            ConfigError: `special` names what is not ours, or one token twice.
+            CheckpointError: It is no byte-level BPE of a known kind, or not consistent.
+        """
+        return cls(read_foreign(source, special=special, first_free_id=first_free_id))
+
+    @classmethod
+    def from_parts(
+        cls,
+        tokens: Sequence[str],
+        merges: Sequence[tuple[str, str]],
+        *,
+        words: str,
+        special: Mapping[str, str],
+    ) -> Tokenizer:
+        """Build from lists, as a GGUF file has them.
+
+        Args:
+            tokens: Entries in the order of their ids; those that no merge makes and that are no
+                byte become special.
+            merges: Ordered pairs of entries.
+            words: How text is cut into words, a key of `mogao.tokenizer_words.WORDS`.
+            special: As for `from_foreign`.
+
+        Raises:
+            ConfigError: `words` or a name in `special` is not known.
+            CheckpointError: Tokens and merges are not consistent.
+        """
+        return cls(from_lists(tokens, merges, words=words, special=special))
+
+    def to_foreign(self) -> str:
+        """Return a `tokenizer.json` for other programs, which find special tokens in text.
+
+        Ordinary text and added tokens keep their ids; `new_names` become `<|mogao_name|>`.
+
+        Raises:
+            CheckpointError: An ordinary entry has the name of an added token.
+        """
+        return write_foreign(self._data)
 
     @classmethod
     def train(cls, texts: Iterable[str], *, vocab_size: int = 2048) -> Tokenizer:
@@ -179,7 +233,7 @@ class Tokenizer:
         least = len(SPECIAL_NAMES) + len(BYTE_CHARS)
         if vocab_size < least:
             raise ConfigError(f"vocab_size must be at least {least}, got {vocab_size}")
-        engine = _engine({}, [])
+        engine = engine_of(TokenizerData({}, []))
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size - len(SPECIAL_NAMES),
             min_frequency=2,
@@ -187,11 +241,11 @@ class Tokenizer:
             show_progress=False,
         )
         engine.train_from_iterator(texts, trainer)
-        learned = json.loads(engine.to_str())["model"]
-        vocab = {special_entry(name): i for i, name in enumerate(SPECIAL_NAMES)}
+        learned = parse_json(engine.to_str())["model"]
+        vocab = {entry: i for i, entry in enumerate(SPECIAL_ENTRIES)}
         for entry in sorted(learned["vocab"], key=learned["vocab"].__getitem__):
             vocab[entry] = len(vocab)
-        return cls(vocab, [(left, right) for left, right in learned["merges"]])
+        return cls(TokenizerData(vocab, merges_of(learned["merges"])))
 
 
 class StreamDecoder:
@@ -208,54 +262,3 @@ class StreamDecoder:
     def flush(self) -> str:
         """End the text: return U+FFFD for a character that never got complete, else nothing."""
         return self._decoder.decode(b"", final=True)
-
-
-def _engine(vocab: dict[str, int], merges: Sequence[tuple[str, str]]) -> Engine:
-    engine = Engine(models.BPE(vocab=vocab, merges=list(merges)))
-    engine.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_WORDS), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    engine.decoder = decoders.ByteLevel()
-    return engine
-
-
-def _read(data: Any) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Take vocabulary and merges out of the JSON and refuse whatever would change `encode`."""
-    wanted = json.loads(_engine({}, []).to_str())
-    if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
-        raise CheckpointError("not a tokenizer: expected an object with a 'model'")
-    for key in ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "truncation"):
-        if data.get(key) != wanted[key]:
-            raise CheckpointError(f"{key!r} must be {wanted[key]!r}, got {data.get(key)!r:.200}")
-    model = dict(data["model"])
-    vocab, merges = model.pop("vocab", None), model.pop("merges", None)
-    for key, value in wanted["model"].items():
-        if key not in ("vocab", "merges") and model.get(key) != value:
-            raise CheckpointError(f"model.{key} must be {value!r}, got {model.get(key)!r:.200}")
-    if not isinstance(vocab, dict) or not isinstance(merges, list):
-        raise CheckpointError("model.vocab must be a mapping and model.merges a list")
-    if any(not isinstance(m, list) or [type(part) for part in m] != [str, str] for m in merges):
-        raise CheckpointError("model.merges must be pairs of strings")
-    return vocab, [(left, right) for left, right in merges]
-
-
-def _check_vocab(vocab: dict[str, int], merges: Sequence[tuple[str, str]]) -> None:
-    if any(type(i) is not int for i in vocab.values()) or sorted(vocab.values()) != list(
-        range(len(vocab))
-    ):
-        raise CheckpointError(f"token ids must be 0..{len(vocab) - 1}, each once")
-    for i, name in enumerate(SPECIAL_NAMES):
-        if vocab.get(special_entry(name)) != i:
-            raise CheckpointError(f"special token <{name}> must have id {i}")
-    missing = [byte for char, byte in BYTE_CHARS.items() if char not in vocab]
-    if missing:
-        raise CheckpointError(f"bytes without a token: {missing[:8]}")
-    for entry, i in vocab.items():
-        if i >= len(SPECIAL_NAMES) and not (entry and set(entry) <= BYTE_CHARS.keys()):
-            raise CheckpointError(f"token {i} {entry!r} is not made of the byte alphabet")
-    for left, right in merges:
-        if left not in vocab or right not in vocab or left + right not in vocab:
-            raise CheckpointError(f"merge {left!r} + {right!r} names an unknown token")

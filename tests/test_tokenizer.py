@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mogao.errors import CheckpointError, ConfigError, RequestError
-from mogao.tokenizer import BYTE_CHARS, SPECIAL_NAMES, Tokenizer, special_entry
+from mogao.tokenizer import Tokenizer
+from mogao.tokenizer_files import BYTE_CHARS, SPECIAL_NAMES, special_entry
 
 TEXTS = [
     "Draw two red apples left of a cat.",
