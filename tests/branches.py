@@ -15,6 +15,7 @@ from mogao.config import (
     IlRopeConfig,
     InputTime,
     LowRankAdaLN,
+    OneDConfig,
     RoutingConfig,
 )
 from mogao.flow import FlowInputs
@@ -22,9 +23,9 @@ from mogao.model.transformer import ModelOutput
 from mogao.packing.layout import Layout, TokenKind, lay_out
 from mogao.packing.pack import PackedBatch, pack
 from mogao.packing.positions import image_positions
-from mogao.packing.spans import Span, keep
+from mogao.packing.spans import Span, keep, part_boundary
 from mogao.pipeline import Mogao
-from mogao.sampling.context import Context, read
+from mogao.sampling.context import Context, boundary_runs, read
 from mogao.sampling.groups import DenoiseGroup, Run
 from mogao.sampling.session import Session
 from mogao.sequence import ImageSegment, InterleavedSequence, Segment, TextSegment
@@ -72,6 +73,38 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "ffn": "swiglu",
         "time": LowRankAdaLN(rank=4),
         "qkv_bias": True,
+    },
+    "chatml": {"layout": {"turns": "chatml", "begin": False}},
+    "bagel": {
+        "positions": OneDConfig(),
+        "layout": {
+            "part_order": ("noisy", "clean", "vit"),
+            "part_step": 1,
+            "boundary": "part",
+            "begin": False,
+            "text_frame": True,
+            "vit_size": {"patch_pixels": 16, "longest": 32, "shortest": 16},
+        },
+        "visibility": {
+            "earlier": {
+                "text": ("text", "vit", "clean"),
+                "vit": ("text", "vit", "clean"),
+                "clean": ("text", "vit", "clean"),
+                "noisy": ("text", "vit", "clean"),
+            },
+            "own": {
+                "text": ("text",),
+                "vit": ("vit", "clean"),
+                "clean": ("clean",),
+                "noisy": ("noisy",),
+            },
+        },
+        "grid_tables": {"vit_side": 3, "latent_side": 4},
+        "connector_activation": "gelu_tanh",
+        "ffn": "swiglu",
+        "time": InputTime(stretch=1.0),
+        "qkv_bias": True,
+        "tied_embeddings": False,
     },
     "noised history": {
         "layout": {"part_order": ("vit", "noisy")},
@@ -168,17 +201,31 @@ def cached_velocities(model: Mogao, segments: Sequence[Segment], drops: list[Dro
     contexts = [Context(runner, drop=drop) for drop in drops]
     kept = [keep(spans, drop, drawn=index) for drop in drops]
     read(list(zip(contexts, kept, strict=True)), session.state.codes, runner=runner)
-    moves = [part[-1].time + 1 - time for part in kept]
+    moves = [time_behind(part) - time for part in kept]
     assert all(not move or not drop.keep_positions for move, drop in zip(moves, drops, strict=True))
-    runs = [Run(TokenKind.NOISY, positions_behind(model, part), noise(), T) for part in kept]
-    group = DenoiseGroup([context.cache for context in contexts], runs[0].length, runner.rule)
-    return runner.velocity(group, runs)
+    runs = [denoise_runs(model, part) for part in kept]
+    size = sum(run.length for run in runs[0])
+    group = DenoiseGroup([context.cache for context in contexts], size, runner.rule)
+    return runner.velocity(group, [run for part in runs for run in part])
 
 
 def positions_behind(model: Mogao, spans: Sequence[Span]) -> Tensor:
     """Positions of a picture whose open token is the last of some spans."""
     form = model.config.transformer.positions
-    return torch.from_numpy(image_positions(spans[-1].time + 1, GRID, form))
+    return torch.from_numpy(image_positions(time_behind(spans), GRID, form))
+
+
+def time_behind(spans: Sequence[Span]) -> int:
+    """Time position of a picture whose open token, maybe empty, is the last of some spans."""
+    return spans[-1].time + len(spans[-1].ids)
+
+
+def denoise_runs(model: Mogao, spans: Sequence[Span]) -> list[Run]:
+    """What a denoise step at time T reads of a picture that opens behind some spans."""
+    ids = part_boundary(model.parts.tokenizer, model.config.transformer.layout)
+    time, device = time_behind(spans), torch.device("cpu")
+    run = Run(TokenKind.NOISY, positions_behind(model, spans), noise(), T)
+    return [*boundary_runs(TokenKind.NOISY, ids, time=time, device=device), run]
 
 
 def relative(got: Tensor, expected: Tensor) -> float:

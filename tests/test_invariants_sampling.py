@@ -16,7 +16,7 @@ from mogao.config import (
 from mogao.packing.layout import TokenKind, lay_out
 from mogao.packing.pack import pack
 from mogao.packing.positions import image_positions
-from mogao.packing.spans import keep
+from mogao.packing.spans import Origin, keep
 from mogao.pipeline import Mogao
 from mogao.sampling.context import Context, read
 from mogao.sampling.groups import DenoiseGroup, Run
@@ -31,6 +31,7 @@ from tests.branches import (
     branch_layouts,
     cached_velocities,
     conversation,
+    denoise_runs,
     document,
     drawn,
     noise,
@@ -68,6 +69,7 @@ def test_cached_equals_full_for_text(variant: str) -> None:
     session = model.session()
     session.extend(conversation())
     session.state.transcript.open_turn("model")
+    session.state.transcript.open_text()
     with torch.inference_mode():
         context = session.state.context(KEEP_ALL)
         read(
@@ -82,7 +84,8 @@ def test_cached_equals_full_for_text(variant: str) -> None:
             if token is not None:
                 step = context.read_token(session.state.transcript.write_token(token))
                 list(session.state.runner.play(step))
-    assert batch.targets.tolist() == [*tokenizer.encode(answer), tokenizer.image_open]
+    behind = tokenizer.end if config.layout.text_frame else tokenizer.image_open
+    assert batch.targets.tolist() == [*tokenizer.encode(answer), behind]
     assert relative(torch.cat(logits), output.logits) < CACHED
 
 
@@ -115,13 +118,14 @@ def test_cached_equals_full_behind_a_drawn_picture(variant: str) -> None:
         )
         output = pack_forward(model, batch, noise())
         context = session.state.context(KEEP_ALL)
-        spans = session.state.transcript.spans[:-2]
+        written = session.state.transcript.spans
+        (*_, last) = (i for i, span in enumerate(written) if span.origin is Origin.PICTURE)
+        spans = written[:last]
         read([(context, spans)], session.state.codes, runner=session.state.runner)
-        picture_span = session.state.transcript.spans[-2]
-        positions = image_positions(picture_span.time, GRID, model.config.transformer.positions)
-        run = Run(TokenKind.NOISY, torch.from_numpy(positions), noise(), T)
-        group = DenoiseGroup([context.cache], run.length, session.state.runner.rule)
-        velocity = session.state.runner.velocity(group, [run])[0]
+        runs = denoise_runs(model, spans)
+        size = sum(run.length for run in runs)
+        group = DenoiseGroup([context.cache], size, session.state.runner.rule)
+        velocity = session.state.runner.velocity(group, runs)[0]
     assert relative(velocity, output.velocity) < CACHED
 
 
@@ -179,6 +183,7 @@ def test_text_is_blind_to_latents(model: Mogao) -> None:
     runner, spans = session.state.runner, session.state.transcript.spans
 
     class Scrambled:
+        boundary = ()
         features = staticmethod(session.state.codes.features)
 
         @staticmethod

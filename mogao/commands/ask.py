@@ -16,6 +16,7 @@ from mogao.commands.support import Context, open_context, require_text
 from mogao.data.images import read_image
 from mogao.errors import RequestError
 from mogao.sampling.session import Session
+from mogao.sequence import ImageSegment
 
 __all__ = ["Question", "answer", "open_context", "read_rows", "run"]
 
@@ -71,7 +72,9 @@ def answer(question: Question, context: Context, session: Session) -> str:
     """The model's answer to one question, in a new session."""
     limit = context.generation.limits.max_input_pixels
     for path in question.images:
-        session.extend(read_image(path, max_pixels=limit), role="user")
+        # An answer needs what a picture shows; its latents serve drawing alone.
+        image = ImageSegment(read_image(path, max_pixels=limit), latents=False)
+        session.extend(image, role="user")
     session.extend(question.text, role="user")
     return session.generate_text().strip()
 

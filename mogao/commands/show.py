@@ -50,13 +50,14 @@ def _show(name: str, layout: Layout, *, tokenizer: Tokenizer, rule: MaskRule) ->
     mask = ["".join(_MARKS[RunView(view)] for view in row) for row in views]
     rows = []
     text_start = noisy_start = 0
-    for run, (kind, start, length) in enumerate(
-        zip(table.kind.tolist(), table.start.tolist(), table.length.tolist(), strict=True)
+    columns = (table.kind, table.source, table.start, table.length)
+    for run, (kind, source, start, length) in enumerate(
+        zip(*(column.tolist() for column in columns), strict=True)
     ):
         row = {"run": run, "kind": TokenKind(kind).name, "segment": int(table.ordinal[run])}
         row |= {"start": start, "tokens": length}
         row["time"] = _times(layout.positions[start : start + length])
-        if kind == TokenKind.TEXT:
+        if source == TokenKind.TEXT:
             part = slice(text_start, text_start + length)
             row["loss_tokens"] = int(np.count_nonzero(layout.target_weights[part]))
             row["content"] = tokenizer.decode(layout.ids[part].tolist(), render_special=True)

@@ -9,6 +9,7 @@ from mogao.config.base import (
     load,
     override,
     parse,
+    read_mapping,
     save,
 )
 from mogao.config.data import (
@@ -39,6 +40,7 @@ from mogao.config.guidance import (
 from mogao.config.model import (
     AutoencoderConfig,
     DetectorConfig,
+    GridTablesConfig,
     IlRopeConfig,
     InputTime,
     LayoutConfig,
@@ -53,6 +55,7 @@ from mogao.config.model import (
     TransformerConfig,
     VisibilityConfig,
     VisionConfig,
+    VitSizeConfig,
 )
 from mogao.config.run import (
     AlignmentConfig,
@@ -88,6 +91,7 @@ __all__ = [
     "EvaluationConfig",
     "FlowConfig",
     "GenerationConfig",
+    "GridTablesConfig",
     "IlRopeConfig",
     "ImageSamplingConfig",
     "InputTime",
@@ -118,10 +122,12 @@ __all__ = [
     "VisibilityConfig",
     "VisionConfig",
     "VisionTask",
+    "VitSizeConfig",
     "WorldConfig",
     "load",
     "override",
     "parse",
+    "read_mapping",
     "reseeded",
     "save",
     "value_at",

@@ -54,6 +54,15 @@ def load(cls: type[C], path: str | Path, *, overrides: Sequence[str] = ()) -> C:
     Raises:
         ConfigError: The file is missing or unreadable, or its content is not valid.
     """
+    return parse(cls, override(read_mapping(path), overrides), where=str(path))
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """Read a YAML or JSON file that holds a mapping, or nothing.
+
+    Raises:
+        ConfigError: The file is missing or unreadable, or holds anything else.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
         # YAML would read a number such as 1e-09 as text.
@@ -65,7 +74,7 @@ def load(cls: type[C], path: str | Path, *, overrides: Sequence[str] = ()) -> C:
     data = {} if data is None else data
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must hold a mapping, got {type(data).__name__}")
-    return parse(cls, override(data, overrides), where=str(path))
+    return data
 
 
 def override(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -78,10 +78,11 @@ class Preset(Config):
     renorm_of: RenormOf = "final"
 
 
+# What the model has thought before it draws is known to the full context alone.
 _BAGEL = {
     "full": KEEP_ALL,
-    "no_last_text": Drop(last_text=True, keep_positions=False),
-    "no_images": Drop(images=True, keep_positions=False),
+    "no_last_text": Drop(last_text=True, tags=("thought",), keep_positions=False),
+    "no_images": Drop(images=True, tags=("thought",), keep_positions=False),
 }
 PRESETS: dict[GuidanceName, Preset] = {
     # arXiv 2505.05472, multi-modal guidance, after arXiv 2211.09800, eq. 3.

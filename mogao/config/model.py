@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -48,6 +49,27 @@ class VisibilityConfig(Config):
         return self
 
 
+class VitSizeConfig(Config):
+    """The size at which the understanding encoder sees a picture, where it is not its own.
+
+    Aspect kept, the longest side at most `longest`, the shortest at least `shortest` pixels, both
+    multiples of `patch_pixels`. Source: arXiv 2505.14683, inference code.
+    """
+
+    patch_pixels: Count = 14
+    longest: Count = 980
+    shortest: Count = 224
+
+
+class GridTablesConfig(Config):
+    """Frozen 2-D sine-cosine tables that are added to picture tokens at the input (BAGEL)."""
+
+    vit_side: Count = 70
+    """Rows and columns of the table of VIT tokens; no picture may have more."""
+    latent_side: Count = 64
+    """Those of the table of CLEAN and NOISY tokens."""
+
+
 class LayoutConfig(Config):
     """How a picture is laid out among its text."""
 
@@ -65,7 +87,10 @@ class LayoutConfig(Config):
     begin: bool = True
     """Whether a document opens with the begin token."""
     text_frame: bool = False
-    """Whether every text lies between a begin and an end token of its own (BAGEL)."""
+    """Whether every text lies between a begin and an end token of its own; speakers then leave no
+    mark (BAGEL)."""
+    vit_size: VitSizeConfig | None = None
+    """How the VIT copy is scaled; None: as it is, so that all copies have one grid."""
     turns: Literal["token", "chatml"] = "token"
     """How a turn opens and closes: with one role token and the end token, or as in the templates of
     Qwen and SmolLM2: begin token, name of the role, line break; end token, line break."""
@@ -76,6 +101,10 @@ class LayoutConfig(Config):
             raise ValueError(
                 "part_order must name vit, clean and noisy once each; only clean may be left out"
             )
+        if self.boundary == "part" and not self.text_frame:
+            raise ValueError("boundary: part needs text_frame: else nothing opens a text")
+        if self.text_frame and (self.begin or self.turns != "token"):
+            raise ValueError("text_frame needs begin: false and turns: token")
         return self
 
 
@@ -119,6 +148,8 @@ class InputTime(Config):
     """The time embedding is added to latent tokens at the input only (BAGEL)."""
 
     kind: Literal["input_add"] = "input_add"
+    stretch: Annotated[float, Field(gt=0)] = 1000.0
+    """Factor on flow times before their sinusoids; BAGEL has none, so 1."""
 
 
 TimeConfig = Annotated[SharedAdaLN | LowRankAdaLN | InputTime, Field(discriminator="kind")]
@@ -146,6 +177,8 @@ class TransformerConfig(Config):
     visibility: VisibilityConfig = VisibilityConfig()
     layout: LayoutConfig = LayoutConfig()
     time: TimeConfig = SharedAdaLN()
+    grid_tables: GridTablesConfig | None = None
+    connector_activation: Literal["gelu", "gelu_tanh"] = "gelu"
     latent_dim: Count = 64
     """Values of one generation token: latent channels x latent_patch squared."""
     vision_dim: Count = 192
@@ -170,16 +203,29 @@ class TransformerConfig(Config):
 
 
 class VisionConfig(Config):
-    """The understanding encoder: a small `transformers` Siglip2 vision model."""
+    """The understanding encoder: a `transformers` Siglip2 vision model without its pooling head."""
 
     hidden: Count = 192
     num_layers: Count = 4
+    """Layers before the last norm, whose output is the feature."""
     num_heads: Count = 3
     ffn_hidden: Count = 768
+    norm_eps: Annotated[float, Field(gt=0)] = 1e-6
     patch_pixels: Count = 16
-    """Side of a patch; equal to the side of a generation token, so both grids coincide."""
+    """Side of a patch."""
     num_positions: Count = 64
-    """Learned positions, a square number; resampled to the grid of each picture."""
+    """Learned positions, a square number of rows and columns."""
+    positions: Literal["resample", "crop"] = "resample"
+    """How the square of positions serves a picture: resampled to its grid (Siglip2), or cut to its
+    first rows and columns, so that no picture may have more (BAGEL)."""
+
+    @model_validator(mode="after")
+    def _shape(self) -> VisionConfig:
+        if math.isqrt(self.num_positions) ** 2 != self.num_positions:
+            raise ValueError(f"num_positions must be a square number, got {self.num_positions}")
+        if self.hidden % self.num_heads:
+            raise ValueError("hidden must be a multiple of num_heads")
+        return self
 
 
 class AutoencoderConfig(Config):
@@ -193,11 +239,23 @@ class AutoencoderConfig(Config):
     norm_groups: Count = 16
     mid_attention: bool = False
     """Attention over the whole grid in the middle of both halves."""
+    quant_convs: bool = False
+    """A 1 x 1 convolution behind the encoder and one before the decoder (SDXL)."""
+    scaling_factor: Annotated[float, Field(gt=0)] | None = None
+    """Latents are (posterior mean - shift_factor) x scaling_factor. None leaves both numbers to
+    `vae/config.json`, where training writes what it measures; a new network starts at 1 and 0."""
+    shift_factor: float | None = None
 
     @property
     def latent_stride(self) -> int:
         """Pixels per latent cell."""
         return int(self.space_to_depth * 2 ** (len(self.block_channels) - 1))
+
+    def admits(self, found: AutoencoderConfig) -> bool:
+        """Whether a network is of this config, in which numbers that are None may be any."""
+        numbers = {"scaling_factor": self.scaling_factor, "shift_factor": self.shift_factor}
+        left_open = {name: None for name, value in numbers.items() if value is None}
+        return found.model_copy(update=left_open) == self
 
 
 class ModelConfig(Config):
@@ -216,6 +274,12 @@ class ModelConfig(Config):
         """Pixels per side of a generation token."""
         return self.autoencoder.latent_stride * self.latent_patch
 
+    @property
+    def most_side_tokens(self) -> int | None:
+        """Most generation tokens of a side of a picture; None where positions have no table."""
+        tables = self.transformer.grid_tables
+        return None if tables is None else tables.latent_side
+
     @model_validator(mode="after")
     def _fits(self) -> ModelConfig:
         dim = self.autoencoder.latent_channels * self.latent_patch**2
@@ -226,8 +290,11 @@ class ModelConfig(Config):
             )
         if self.transformer.vision_dim != self.vision.hidden:
             raise ValueError("transformer.vision_dim must equal vision.hidden")
-        if self.vision.patch_pixels != self.token_pixels:
+        scaled = self.transformer.layout.vit_size
+        if scaled is None and self.vision.patch_pixels != self.token_pixels:
             raise ValueError("vision.patch_pixels must equal latent_stride x latent_patch")
+        if scaled is not None and self.vision.patch_pixels != scaled.patch_pixels:
+            raise ValueError("vision.patch_pixels must equal transformer.layout.vit_size")
         return self
 
 

@@ -68,6 +68,9 @@ class JointTask(Config):
     """Sampling defaults of sample sheets and of the exported model; None keeps those of the model
     that the run starts from."""
     attention: Literal["auto", "dense", "segments", "flex"] = "auto"
+    recompute_layers: bool = False
+    """Keep only the input of each layer of the transformer for the backward pass and compute the
+    layer again there: less memory, a third more work."""
     latent_cache_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
     """Memory for latents kept by content hash; 0 encodes anew each time."""
 

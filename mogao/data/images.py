@@ -81,7 +81,11 @@ def rgb_pixels(
 
 
 def fit(
-    pixels: Pixels, *, token_pixels: int = TOKEN_PIXELS, pixel_budget: int = 16_384
+    pixels: Pixels,
+    *,
+    token_pixels: int = TOKEN_PIXELS,
+    pixel_budget: int = 16_384,
+    most_tokens: int | None = None,
 ) -> tuple[Pixels, dict[str, list[int]] | None]:
     """Scale a picture to the token grid and the pixel budget, keeping its aspect ratio.
 
@@ -92,6 +96,7 @@ def fit(
         pixels: The picture.
         token_pixels: Pixels per side of a token.
         pixel_budget: Most pixels of the result.
+        most_tokens: Most tokens of a side, where there is such a bound.
 
     Returns:
         The picture and, where it was changed, {"from": [height, width], "to": [height, width]}.
@@ -100,7 +105,12 @@ def fit(
         RequestError: The budget is smaller than one token.
     """
     height, width = pixels.shape[:2]
-    rows, cols = fitted_grid((height, width), token_pixels=token_pixels, pixel_budget=pixel_budget)
+    rows, cols = fitted_grid(
+        (height, width),
+        token_pixels=token_pixels,
+        pixel_budget=pixel_budget,
+        most_tokens=most_tokens,
+    )
     size = (rows * token_pixels, cols * token_pixels)
     if size == (height, width):
         return pixels, None
@@ -108,7 +118,13 @@ def fit(
     return np.asarray(scaled), {"from": [height, width], "to": list(size)}
 
 
-def fitted_grid(size: tuple[int, int], *, token_pixels: int, pixel_budget: int) -> tuple[int, int]:
+def fitted_grid(
+    size: tuple[int, int],
+    *,
+    token_pixels: int,
+    pixel_budget: int,
+    most_tokens: int | None = None,
+) -> tuple[int, int]:
     """Return (rows, cols) in tokens of a picture of `size` = (height, width) after `fit`.
 
     Raises:
@@ -120,13 +136,59 @@ def fitted_grid(size: tuple[int, int], *, token_pixels: int, pixel_budget: int) 
             f"pixel budget {pixel_budget} is below one token of {token_pixels} x {token_pixels}"
         )
     height, width = size
-    scale = min(1.0, (pixel_budget / (height * width)) ** 0.5) / token_pixels
+    scale = min(1.0, (pixel_budget / (height * width)) ** 0.5)
+    if most_tokens is not None:
+        scale = min(scale, most_tokens * token_pixels / max(height, width))
+    scale /= token_pixels
     rows, cols = (max(1, int(side * scale + 0.5)) for side in (height, width))
     while rows * cols > budget_tokens:  # rounding went up: give back the side that bends less
         narrower = rows / max(cols - 1, 1e-9) * width / height
         flatter = cols / max(rows - 1, 1e-9) * height / width
         rows, cols = (rows, cols - 1) if narrower <= flatter else (rows - 1, cols)
     return rows, cols
+
+
+def fit_sides(
+    height: int,
+    width: int,
+    *,
+    longest: int,
+    shortest: int,
+    multiple: int,
+    max_pixels: int = 1_806_336,
+) -> tuple[int, int]:
+    """Return the sides of a picture scaled into bounds, aspect ratio kept but for rounding.
+
+    A large picture shrinks until its longest side fits, a small one grows until its shortest side
+    does; of a picture so flat that both cannot, the longest side is brought back at the end.
+
+    Args:
+        height: Pixels.
+        width: Pixels.
+        longest: Most pixels of the longest side; a multiple of `multiple`.
+        shortest: Least pixels of the shortest side, unless the longest side forbids it.
+        multiple: Both sides become multiples of it.
+        max_pixels: Above this area both sides shrink by area / `max_pixels`: that is more than the
+            root which would suffice, and only pictures flatter than about 1 : 7 meet it.
+
+    Source: arXiv 2505.14683, data/transforms.py of the public code.
+    """
+    sides = (height, width)
+    scale = max(min(longest / max(sides), 1.0), shortest / min(sides))
+    sides = _scaled_sides(sides, scale, multiple)
+    if sides[0] * sides[1] > max_pixels:
+        sides = _scaled_sides(sides, max_pixels / (sides[0] * sides[1]), multiple)
+    if max(sides) > longest:
+        sides = _scaled_sides(sides, longest / max(sides), multiple)
+    return sides
+
+
+def scaled(pixels: Pixels, *, height: int, width: int) -> Pixels:
+    """Return a picture at another size, bicubic with antialiasing; the picture itself if equal."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(image)
 
 
 def read_loss_map(
@@ -157,6 +219,14 @@ def data_url(pixels: Pixels) -> str:
 def save_png(pixels: Pixels, path: Path) -> None:
     """Write a picture as PNG; the file appears complete or not at all."""
     atomic_write(path, png_bytes(pixels))
+
+
+def _scaled_sides(sides: tuple[int, int], scale: float, multiple: int) -> tuple[int, int]:
+    # Rounded twice, to pixels and then to multiples, as the source does: half a pixel can decide.
+    height, width = (
+        max(multiple, round(round(side * scale) / multiple) * multiple) for side in sides
+    )
+    return height, width
 
 
 def _check_size(image: Image.Image, *, max_pixels: int, where: str) -> None:

@@ -8,13 +8,15 @@ they differ only in what `attend` does.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mogao.config import InputTime, TransformerConfig
 from mogao.flow import FlowInputs
@@ -80,7 +82,8 @@ class MogaoTransformer(nn.Module):
     """One causal transformer over interleaved text and pictures.
 
     Source: arXiv 2505.05472, architecture. Weights may be float32 masters; every layer computes in
-    `compute_dtype`, by explicit casts.
+    `compute_dtype`, by explicit casts. With `recomputes_layers` a layer keeps only its input for
+    the backward pass and is computed again there (arXiv 1604.06174).
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class MogaoTransformer(nn.Module):
         self.config = config
         self.compute_dtype = compute_dtype
         self.is_compiled = False
+        self.recomputes_layers = False
         self.rule = MaskRule.from_config(config.visibility)
         self.embedding = Embedding(config)
         self.modulator = Modulator(config)
@@ -119,7 +123,7 @@ class MogaoTransformer(nn.Module):
         attend = make_attention(
             self.rule, batch.table, batch.meta, backend=backend, dtype=self.compute_dtype
         )
-        noisy = (batch.meta.kind == TokenKind.NOISY).nonzero().flatten()
+        noisy = batch.noisy_index
         tapped, states = None, list[EitherBranch]()
         for number, states in enumerate(self.layer_states(inputs, attend), start=1):
             if number == tap:
@@ -152,7 +156,12 @@ class MogaoTransformer(nn.Module):
                 BranchInput(turn, _modulation(rows, groups, self.compute_dtype))
                 for turn, groups in zip(rotations, inputs.time_rows, strict=True)
             ]
-            hidden = block(hidden, sides, attend, layer=layer)
+            step = partial(block, inputs=sides, attend=attend, layer=layer)
+            if self.recomputes_layers and torch.is_grad_enabled():
+                again = partial(_of_states, step)
+                hidden = checkpoint(again, *hidden, use_reentrant=False, preserve_rng_state=False)
+            else:
+                hidden = step(hidden)
             yield hidden
 
     def text_step(
@@ -250,12 +259,16 @@ class MogaoTransformer(nn.Module):
             if len(inputs.noisy_rows):
                 rows = embedded_times.index_select(0, inputs.noisy_rows - 1).to(dtype)
                 noisy = noisy + rows.repeat_interleave(len(noisy) // len(rows), dim=0)
-        parts = (
-            self.embedding.text(inputs.text_ids, dtype),
-            self.embedding.vit(inputs.vit_features, dtype),
-            clean,
-            noisy,
-        )
+        vit = self.embedding.vit(inputs.vit_features, dtype)
+        if self.embedding.vit_grid is not None and self.embedding.latent_grid is not None:
+            places = torch.empty_like(inputs.positions)
+            places = places.index_copy(0, inputs.gather, inputs.positions)
+            sizes = [len(x) for x in (inputs.text_ids, vit, clean, noisy)]
+            _, *cells = places.split(sizes)
+            vit = vit + self.embedding.vit_grid(cells[0], dtype)
+            clean = clean + self.embedding.latent_grid(cells[1], dtype)
+            noisy = noisy + self.embedding.latent_grid(cells[2], dtype)
+        parts = (self.embedding.text(inputs.text_ids, dtype), vit, clean, noisy)
         return torch.cat(parts).index_select(0, inputs.gather)
 
     def _rotations(
@@ -266,6 +279,10 @@ class MogaoTransformer(nn.Module):
             positions, config.positions, head_dim=config.head_dim, base=config.rope_base
         )
         return [whole.slice(0, sizes[0]), whole.slice(sizes[0], sum(sizes))]
+
+
+def _of_states(step: Callable[..., list[Tensor]], *hidden: Tensor) -> list[Tensor]:
+    return step(hidden)
 
 
 def _compile(places: Sequence[tuple[nn.Module, str]], *, mode: str) -> None:
@@ -279,8 +296,8 @@ def pack_inputs(
 ) -> TokenInputs:
     """Return a pack and its corruption as inputs of the layers."""
     table = batch.table
-    is_noisy = table.kind == TokenKind.NOISY
-    rows = np.where(table.kind == TokenKind.CLEAN, UNTIMED + 1, UNTIMED)
+    is_noisy = table.source == TokenKind.NOISY
+    rows = np.where(table.source == TokenKind.CLEAN, UNTIMED + 1, UNTIMED)
     rows[is_noisy] = np.arange(UNTIMED + 2, UNTIMED + 2 + int(is_noisy.sum()))
     is_text_branch = table.start < batch.num_text_branch
     device = batch.positions.device

@@ -15,11 +15,12 @@ import torch
 from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
 
-from mogao.config import TransformerConfig
+from mogao.config import LayoutConfig, TransformerConfig
 from mogao.errors import DataError
 from mogao.packing.layout import Layout, SegmentTable, TokenKind
 from mogao.packing.mask import TokenMeta
-from mogao.sequence import ImageSegment
+from mogao.packing.spans import vit_pixels
+from mogao.sequence import ImageSegment, Pixels
 
 LatentSource = Callable[[Sequence[ImageSegment]], Sequence[Tensor]]
 
@@ -44,6 +45,7 @@ class PackedBatch:
         noisy_weights: Loss weights of the NOISY tokens.
         noisy_lengths: Tokens of each NOISY run; one flow time is drawn per run.
         noisy_pixels: The RGB picture [3, height, width] of each NOISY run.
+        noisy_index: Packed places of the NOISY tokens.
     """
 
     table: SegmentTable
@@ -61,6 +63,7 @@ class PackedBatch:
     noisy_weights: Float32[Tensor, " noisy"]
     noisy_lengths: tuple[int, ...]
     noisy_pixels: tuple[UInt8[Tensor, "3 _ _"], ...]
+    noisy_index: Int64[Tensor, " noisy"]
 
     @property
     def num_tokens(self) -> int:
@@ -96,16 +99,17 @@ def pack(
     if not layouts:
         raise DataError("cannot pack an empty list of documents")
     table, images, sort = _sorted_runs(layouts, config)
-    kinds = table.per_token(table.kind)
-    order = np.concatenate([np.flatnonzero(kinds == kind) for kind in TokenKind])
+    sources = table.per_token(table.source)
+    order = np.concatenate([np.flatnonzero(sources == kind) for kind in TokenKind])
     positions = np.concatenate([layout.positions for layout in layouts])[sort]
-    weights = np.concatenate([layout.target_weights for layout in layouts])
+    text_places = np.flatnonzero(sources == TokenKind.TEXT)
+    text = _text_order(layouts, sort[text_places])
+    weights = np.concatenate([layout.target_weights for layout in layouts])[text]
     predicted = np.flatnonzero(weights)
-    text_places = order[: weights.size]
     by_kind = {
         kind: [
             image
-            for image, k in zip(images, table.kind, strict=True)
+            for image, k in zip(images, table.source, strict=True)
             if k == kind and image is not None
         ]
         for kind in (TokenKind.VIT, TokenKind.CLEAN, TokenKind.NOISY)
@@ -117,16 +121,17 @@ def pack(
         meta=_meta(layouts, table, sort),
         positions=torch.from_numpy(positions),
         gather=torch.from_numpy(np.argsort(order)),
-        text_ids=_joined(layouts, "ids", np.int64),
+        text_ids=_joined(layouts, "ids", np.int64)[text],
         predict_index=torch.from_numpy(text_places[predicted]),
-        targets=_joined(layouts, "targets", np.int64)[predicted],
+        targets=_joined(layouts, "targets", np.int64)[text[predicted]],
         target_weights=torch.from_numpy(weights[predicted]),
-        vit_pixels=tuple(_pixels(image) for image in by_kind[TokenKind.VIT]),
+        vit_pixels=tuple(_vit_pixels(image, config.layout) for image in by_kind[TokenKind.VIT]),
         clean_latents=patches[TokenKind.CLEAN],
         noisy_clean=patches[TokenKind.NOISY],
         noisy_weights=_joined(layouts, "noisy_weights", np.float32),
-        noisy_lengths=tuple(int(n) for n in table.length[table.kind == TokenKind.NOISY]),
-        noisy_pixels=tuple(_pixels(image) for image in by_kind[TokenKind.NOISY]),
+        noisy_lengths=tuple(int(n) for n in table.length[table.source == TokenKind.NOISY]),
+        noisy_pixels=tuple(_pixels(image.pixels) for image in by_kind[TokenKind.NOISY]),
+        noisy_index=torch.from_numpy(np.flatnonzero(sources == TokenKind.NOISY)),
     )
 
 
@@ -194,37 +199,52 @@ def _sorted_runs(
     """Return the runs of all documents in packed order, and where each packed token came from."""
     columns = {
         name: np.concatenate([getattr(layout.table, name) for layout in layouts])
-        for name in ("kind", "length", "ordinal")
+        for name in ("kind", "source", "length", "ordinal")
     }
     counts = [len(layout.table.kind) for layout in layouts]
     document = np.repeat(np.arange(len(layouts)), counts)
-    source = np.cumsum(columns["length"]) - columns["length"]
+    start = np.cumsum(columns["length"]) - columns["length"]
     plane = np.array([0, 0, 1, 2])[columns["kind"]]
-    row_order = np.lexsort((source, plane, _branch(columns["kind"], config)))
+    row_order = np.lexsort((start, plane, _branch(columns["source"], config)))
     length = columns["length"][row_order]
     table = SegmentTable(
         kind=columns["kind"][row_order],
+        source=columns["source"][row_order],
         start=np.cumsum(length) - length,
         length=length,
         document=document[row_order],
         ordinal=columns["ordinal"][row_order],
     )
-    sort = np.concatenate([np.arange(source[r], source[r] + columns["length"][r])
+    sort = np.concatenate([np.arange(start[r], start[r] + columns["length"][r])
                            for r in row_order])  # fmt: skip
     images = [image for layout in layouts for image in layout.images]
     return table, [images[r] for r in row_order], sort
 
 
+def _text_order(
+    layouts: Sequence[Layout], places: Int64[np.ndarray, " text"]
+) -> Int64[np.ndarray, " text"]:
+    """Return which text token of the layouts, counted in their order, is the n-th of the pack.
+
+    Args:
+        layouts: The documents.
+        places: Where each text token of the pack stands among all tokens of the layouts.
+    """
+    sources = np.concatenate([layout.table.per_token(layout.table.source) for layout in layouts])
+    ranks = np.cumsum(sources == TokenKind.TEXT) - 1
+    return ranks[places]
+
+
 def _branch(
-    kind: Int64[np.ndarray, " runs"], config: TransformerConfig
+    source: Int64[np.ndarray, " runs"], config: TransformerConfig
 ) -> Int64[np.ndarray, " runs"]:
     routing = config.routing
     branches = (routing.text, routing.vit, routing.clean, routing.noisy)
-    return np.array([branch == "visual" for branch in branches], np.int64)[kind]
+    return np.array([branch == "visual" for branch in branches], np.int64)[source]
 
 
 def _num_text_branch(table: SegmentTable, config: TransformerConfig) -> int:
-    return int(table.length[_branch(table.kind, config) == 0].sum())
+    return int(table.length[_branch(table.source, config) == 0].sum())
 
 
 def _meta(
@@ -256,5 +276,9 @@ def _joined(layouts: Sequence[Layout], name: str, dtype: type[np.generic]) -> Te
     )
 
 
-def _pixels(image: ImageSegment) -> UInt8[Tensor, "3 _ _"]:
-    return torch.from_numpy(np.ascontiguousarray(image.pixels.transpose(2, 0, 1)))
+def _vit_pixels(image: ImageSegment, config: LayoutConfig) -> UInt8[Tensor, "3 _ _"]:
+    return _pixels(vit_pixels(image.pixels, config))
+
+
+def _pixels(pixels: Pixels) -> UInt8[Tensor, "3 _ _"]:
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -41,6 +41,11 @@ def image_positions(time: int, grid: tuple[int, int], config: PositionsConfig) -
     return np.stack([times, rows + origin, cols + origin], axis=1)
 
 
+def boundary_positions(time: int) -> Positions:
+    """Return positions of the two boundary tokens of one copy of a picture, at its time."""
+    return np.array([[time, 0, 0], [time, 0, 0]], np.float32)
+
+
 def image_advance(grid: tuple[int, int], config: PositionsConfig, layout: LayoutConfig) -> int:
     """Return how far the running time moves behind a picture."""
     return max(grid) if isinstance(config, MRopeConfig) else layout.position_step

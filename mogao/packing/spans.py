@@ -13,10 +13,18 @@ from enum import Enum
 from itertools import groupby
 from typing import Protocol, runtime_checkable
 
-from mogao.config import Drop, TransformerConfig
+from mogao.config import Drop, Kind, LayoutConfig, TransformerConfig, VitSizeConfig
+from mogao.data.images import fit_sides, scaled
 from mogao.errors import DataError
 from mogao.packing.positions import image_advance
-from mogao.sequence import ImageSegment, InterleavedSequence, Role, Segment, TextSegment
+from mogao.sequence import (
+    ImageSegment,
+    InterleavedSequence,
+    Pixels,
+    Role,
+    Segment,
+    TextSegment,
+)
 
 
 class Origin(Enum):
@@ -60,6 +68,7 @@ class Span:
         grid: (rows, cols) of a picture in tokens.
         weight: Loss weight of these tokens as targets (text) or of the NOISY tokens; 0 = no loss.
         tags: Those of its segment.
+        vit_grid: (rows, cols) of its VIT copy, which may be scaled otherwise.
     """
 
     origin: Origin
@@ -70,6 +79,12 @@ class Span:
     grid: tuple[int, int] = (0, 0)
     weight: float = 0.0
     tags: tuple[str, ...] = ()
+    vit_grid: tuple[int, int] = (0, 0)
+
+    def part_time(self, kind: Kind, config: LayoutConfig) -> int:
+        """Return the time position of a copy of a picture: latents come before the VIT copy."""
+        both = self.image is not None and self.image.latents
+        return self.time + (config.part_step if both and kind == "vit" else 0)
 
 
 def keep(spans: Sequence[Span], drop: Drop, *, drawn: int) -> list[Span]:
@@ -84,7 +99,7 @@ def keep(spans: Sequence[Span], drop: Drop, *, drawn: int) -> list[Span]:
         drop: What is left out.
         drawn: -1 where no picture is singled out; `drop.images` then leaves out all of them.
     """
-    last = _last_text(spans, drawn) if drop.last_text else None
+    last = _last_text(spans, drop, drawn=drawn) if drop.last_text else None
     kept, gone = [], 0
     for span, following in zip(spans, [*spans[1:], None], strict=True):
         if _keeps(drop, span, drawn=drawn, last_text=last):
@@ -108,9 +123,15 @@ def _keeps(drop: Drop, span: Span, *, drawn: int, last_text: int | None) -> bool
     return not drop.images
 
 
-def _last_text(spans: Sequence[Span], drawn: int) -> int | None:
-    """Segment of the last text before a picture."""
-    before = [s.segment for s in spans if s.origin is Origin.TEXT and not 0 <= drawn < s.segment]
+def _last_text(spans: Sequence[Span], drop: Drop, *, drawn: int) -> int | None:
+    """Segment of the last text before a picture; what goes by its tag does not count."""
+    before = [
+        span.segment
+        for span in spans
+        if span.origin is Origin.TEXT
+        and not 0 <= drawn < span.segment
+        and set(drop.tags).isdisjoint(span.tags)
+    ]
     return max(before, default=None)
 
 
@@ -139,8 +160,9 @@ def spans_of(
         DataError: A picture's sides are not multiples of `token_pixels`.
     """
     writer = SpanWriter(vocabulary, config, token_pixels=token_pixels)
-    spans = [writer.begin()]
-    speaking = sequence.is_conversation
+    spans = writer.begin()
+    framed = config.layout.text_frame
+    speaking = sequence.is_conversation and not framed
     numbered = list(enumerate(sequence.segments))
     for role, turn in groupby(numbered, key=lambda item: item[1].role):
         members = list(turn)
@@ -148,11 +170,36 @@ def spans_of(
             spans.append(writer.role(role, segment=members[0][0]))
         for index, segment in members:
             spans.extend(writer.segment(segment, index=index))
-        if role == "model":
+        if not framed and (role == "model" or (speaking and writer.closes(role))):
             last_index, last = members[-1]
-            weight = last.weight if last.has_loss and end_loss else 0.0
-            spans.append(writer.end(segment=last_index, weight=weight))
+            is_learned = role == "model" and last.has_loss and end_loss
+            weight = last.weight if is_learned else 0.0
+            spans += writer.end(segment=last_index, weight=weight, in_turn=speaking)
     return spans
+
+
+def part_boundary(vocabulary: Vocabulary, config: LayoutConfig) -> tuple[int, ...]:
+    """Return the ids of the tokens around each copy of a picture; none where copies have none."""
+    is_part = config.boundary == "part"
+    return (vocabulary.image_open, vocabulary.image_close) if is_part else ()
+
+
+def vit_sides(size: tuple[int, int], config: VitSizeConfig) -> tuple[int, int]:
+    """Return (height, width) in pixels at which the understanding encoder sees a picture."""
+    return fit_sides(
+        *size,
+        longest=config.longest,
+        shortest=config.shortest,
+        multiple=config.patch_pixels,
+    )
+
+
+def vit_pixels(pixels: Pixels, config: LayoutConfig) -> Pixels:
+    """Return a picture as the understanding encoder sees it."""
+    if config.vit_size is None:
+        return pixels
+    height, width = vit_sides(pixels.shape[:2], config.vit_size)
+    return scaled(pixels, height=height, width=width)
 
 
 class SpanWriter:
@@ -166,22 +213,37 @@ class SpanWriter:
         self.token_pixels = token_pixels
         self.time = 0
 
-    def begin(self) -> Span:
-        """Return the begin token."""
-        return self._text(Origin.BEGIN, (self.vocabulary.begin,), segment=-1)
+    def begin(self) -> list[Span]:
+        """Return the begin token, where documents have one."""
+        if not self.config.layout.begin:
+            return []
+        return [self._text(Origin.BEGIN, (self.vocabulary.begin,), segment=-1)]
 
     def role(self, role: Role, *, segment: int) -> Span:
-        """Return the role token that opens a turn."""
-        token = {
-            "user": self.vocabulary.user,
-            "model": self.vocabulary.model,
-            "system": self.vocabulary.system,
-        }[role]
-        return self._text(Origin.MARKER, (token,), segment=segment)
+        """Return what opens a turn: the role token, or begin token, name and line break."""
+        words = self.vocabulary
+        if self.config.layout.turns == "chatml":
+            name = "assistant" if role == "model" else role
+            ids = (words.begin, *words.encode(f"{name}\n"))
+        else:
+            ids = ({"user": words.user, "model": words.model, "system": words.system}[role],)
+        return self._text(Origin.MARKER, ids, segment=segment)
 
-    def end(self, *, segment: int, weight: float = 0.0) -> Span:
-        """Return the end token of a model turn or of a document."""
-        return self._text(Origin.MARKER, (self.vocabulary.end,), segment=segment, weight=weight)
+    def closes(self, role: Role) -> bool:
+        """Return whether a speaker's turn has an end: the model's, with `chatml` every one."""
+        return role == "model" or self.config.layout.turns == "chatml"
+
+    def end(self, *, segment: int, weight: float = 0.0, in_turn: bool) -> list[Span]:
+        """Return the end token of a turn or of a document.
+
+        With `chatml` a line break follows a turn: context of the next one, never learned.
+        """
+        ids = (self.vocabulary.end,)
+        spans = [self._text(Origin.MARKER, ids, segment=segment, weight=weight)]
+        if in_turn and self.config.layout.turns == "chatml":
+            line_break = tuple(self.vocabulary.encode("\n"))
+            spans.append(self._text(Origin.MARKER, line_break, segment=segment))
+        return spans
 
     def segment(self, segment: Segment, *, index: int) -> list[Span]:
         """Return the spans of one text or of one picture with its open and close tokens."""
@@ -190,17 +252,39 @@ class SpanWriter:
             weight = segment.weight if segment.has_loss else 0.0
             if not ids:
                 return []
-            return [self._text(Origin.TEXT, ids, segment=index, weight=weight, tags=segment.tags)]
+            tags = segment.tags
+            text = self.frame_begin(index=index, tags=tags)
+            text.append(self._text(Origin.TEXT, ids, segment=index, weight=weight, tags=tags))
+            return text + self.frame_end(index=index, weight=weight, tags=tags)
         return [self.open(segment, index=index), *self.picture(segment, index=index)]
 
-    def text_ids(self, ids: Sequence[int], *, index: int) -> Span:
+    def frame_begin(self, *, index: int, tags: tuple[str, ...] = ()) -> list[Span]:
+        """Return the begin token of a text, where texts are framed."""
+        if not self.config.layout.text_frame:
+            return []
+        ids = (self.vocabulary.begin,)
+        return [self._text(Origin.TEXT, ids, segment=index, tags=tags)]
+
+    def frame_end(
+        self, *, index: int, weight: float = 0.0, tags: tuple[str, ...] = ()
+    ) -> list[Span]:
+        """Return the end token of a text, where texts are framed; it is learned with the text."""
+        if not self.config.layout.text_frame:
+            return []
+        ids = (self.vocabulary.end,)
+        return [self._text(Origin.TEXT, ids, segment=index, weight=weight, tags=tags)]
+
+    def text_ids(self, ids: Sequence[int], *, index: int, tags: tuple[str, ...] = ()) -> Span:
         """Return text that is already token ids (what the model has just written)."""
-        return self._text(Origin.TEXT, tuple(ids), segment=index)
+        return self._text(Origin.TEXT, tuple(ids), segment=index, tags=tags)
 
     def open(self, image: ImageSegment, *, index: int) -> Span:
-        """Return the token that opens a picture; the text before it learns to predict it."""
+        """Return the token that opens a picture; the text before it learns to predict it.
+
+        Where each copy has boundaries of its own, the span is empty and marks the place only.
+        """
         weight = image.weight if image.has_loss else 0.0
-        ids = (self.vocabulary.image_open,)
+        ids = (self.vocabulary.image_open,) if self._around_picture else ()
         return self._text(Origin.OPEN, ids, segment=index, weight=weight, tags=image.tags)
 
     def picture(self, image: ImageSegment, *, index: int) -> list[Span]:
@@ -214,8 +298,13 @@ class SpanWriter:
             grid=grid,
             weight=image.weight if image.has_loss else 0.0,
             tags=image.tags,
+            vit_grid=self._vit_grid(image, grid),
         )
-        self.time += image_advance(grid, self.config.positions, self.config.layout)
+        layout = self.config.layout
+        self.time += image_advance(grid, self.config.positions, layout)
+        self.time += layout.part_step if image.vit and image.latents else 0
+        if not self._around_picture:
+            return [span]
         ids = (self.vocabulary.image_close,)
         return [span, self._text(Origin.CLOSE, ids, segment=index, tags=image.tags)]
 
@@ -227,7 +316,32 @@ class SpanWriter:
                 f"picture of {height} x {width} pixels: both sides must be multiples of "
                 f"{self.token_pixels}; run mogao.data.images.fit on it first"
             )
-        return height // self.token_pixels, width // self.token_pixels
+        grid = height // self.token_pixels, width // self.token_pixels
+        tables = self.config.grid_tables
+        if tables is not None and max(grid) > tables.latent_side:
+            raise DataError(
+                f"picture of {height} x {width} pixels: {max(grid)} tokens a side, but the table "
+                f"of positions has {tables.latent_side}; make it smaller"
+            )
+        return grid
+
+    def _vit_grid(self, image: ImageSegment, grid: tuple[int, int]) -> tuple[int, int]:
+        size, tables = self.config.layout.vit_size, self.config.grid_tables
+        if size is None:
+            return grid
+        height, width = vit_sides(image.size, size)
+        found = height // size.patch_pixels, width // size.patch_pixels
+        if tables is not None and image.vit and max(found) > tables.vit_side:
+            raise DataError(
+                f"picture of {image.size[0]} x {image.size[1]} pixels: {max(found)} patches a "
+                f"side, but the table of positions has {tables.vit_side}; make it less narrow"
+            )
+        return found
+
+    @property
+    def _around_picture(self) -> bool:
+        """Whether one pair of boundary tokens encloses all copies of a picture."""
+        return self.config.layout.boundary == "picture"
 
     def _text(
         self,

@@ -26,7 +26,7 @@ from mogao.model.vae import (
     unpatchify,
 )
 from mogao.model.vision import VisionEncoder
-from mogao.packing.spans import Span
+from mogao.packing.spans import Span, part_boundary, vit_pixels
 from mogao.sampling.runner import Runner
 from mogao.sequence import ImageSegment, Pixels
 from mogao.tokenizer import Tokenizer
@@ -55,12 +55,14 @@ class PictureCodes:
     """Features and latents of the pictures of one document.
 
     Attributes:
+        boundary: Ids of the two tokens around each copy of a picture, or none.
         known_features: By segment number, with the picture that they belong to.
         known_latents: Likewise.
     """
 
     def __init__(self, parts: Parts, runner: Runner) -> None:
         self._parts, self._runner = parts, runner
+        self.boundary = part_boundary(parts.tokenizer, parts.config.transformer.layout)
         self.known_features: dict[int, tuple[ImageSegment, Tensor]] = {}
         self.known_latents: dict[int, tuple[ImageSegment, Tensor]] = {}
 
@@ -78,7 +80,8 @@ class PictureCodes:
         assert span.image is not None
         known = self.known_features.get(span.segment)
         if known is None or known[0] is not span.image:
-            pixels = self._pixels(span.image)
+            layout = self._parts.config.transformer.layout
+            pixels = self._pixels(vit_pixels(span.image.pixels, layout))
             features = self._runner.call(lambda: self._parts.vision(pixels))
             known = self.known_features[span.segment] = (span.image, features)
         return known[1]
@@ -93,7 +96,7 @@ class PictureCodes:
 
     def encode(self, image: ImageSegment) -> Float32[Tensor, "tokens latent_dim"]:
         """Return the latent patches of any picture."""
-        pixels = self._pixels(image)
+        pixels = self._pixels(image.pixels)
         encoded = self._runner.call(lambda: self._parts.autoencoder.encode(pixels))
         return patchify(encoded, patch=self._parts.config.latent_patch)[0]
 
@@ -125,8 +128,8 @@ class PictureCodes:
         colours = self._runner.call(lambda: rough_colours(self._parts.autoencoder, patches))
         return tensor_to_pixels(colours)[0]
 
-    def _pixels(self, image: ImageSegment) -> Float32[Tensor, "1 3 height width"]:
-        return pixels_to_tensor([image.pixels]).to(self._parts.device)
+    def _pixels(self, pixels: Pixels) -> Float32[Tensor, "1 3 height width"]:
+        return pixels_to_tensor([pixels]).to(self._parts.device)
 
 
 ColourMap = tuple[Float32[Tensor, "channels 3"], Float32[Tensor, " 3"]]

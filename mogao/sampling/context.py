@@ -16,9 +16,14 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from mogao.config import Drop
+from mogao.config import Drop, Kind
 from mogao.packing.layout import KIND_BY_NAME, TokenKind
-from mogao.packing.positions import Positions, image_positions, text_positions
+from mogao.packing.positions import (
+    Positions,
+    boundary_positions,
+    image_positions,
+    text_positions,
+)
 from mogao.packing.spans import Origin, Span
 from mogao.sampling.cache import KVCache
 from mogao.sampling.groups import CommitGroup, Run
@@ -30,7 +35,13 @@ PREFILL_TOKENS = 512
 
 @runtime_checkable
 class Codes(Protocol):
-    """What a context asks of the picture encoders."""
+    """What a context asks of the picture encoders.
+
+    Attributes:
+        boundary: Ids of the two tokens around each copy of a picture, or none.
+    """
+
+    boundary: tuple[int, ...]
 
     def features(self, span: Span) -> Float[Tensor, "tokens vision_dim"]:
         """Return the understanding features of a picture."""
@@ -148,18 +159,36 @@ class Context:
 
     def _picture_group(self, span: Span, codes: Codes) -> Iterator[CommitGroup]:
         assert span.image is not None
-        config = self.runner.config.positions
-        positions = torch.from_numpy(image_positions(span.time, span.grid, config))
-        positions = positions.to(self.runner.device)
-        runs = []
+        runs: list[Run] = []
         if span.image.vit and not self.drop.vit:
-            runs.append(Run(TokenKind.VIT, positions, codes.features(span)))
+            runs += self._copy(TokenKind.VIT, codes.features(span), span=span, codes=codes)
         history = self.runner.config.history
         if history and span.image.latents and not self.drop.clean:
             # As NOISY history a finished picture has t = 0, which is what a run without time has.
-            runs.append(Run(KIND_BY_NAME[history], positions, codes.latents(span)))
+            kind = KIND_BY_NAME[history]
+            runs += self._copy(kind, codes.latents(span), span=span, codes=codes)
         if runs:
             yield CommitGroup(runs, self.cache, self.runner.rule)
+
+    def _copy(self, kind: TokenKind, content: Tensor, *, span: Span, codes: Codes) -> list[Run]:
+        """One copy of a picture, behind its boundary tokens where it has its own."""
+        config, device = self.runner.config, self.runner.device
+        name: Kind = "vit" if kind is TokenKind.VIT else "clean"
+        time = span.part_time(name, config.layout)
+        grid = span.vit_grid if kind is TokenKind.VIT else span.grid
+        positions = torch.from_numpy(image_positions(time, grid, config.positions)).to(device)
+        return [*boundary_runs(kind, codes.boundary, time=time, device=device),
+                Run(kind, positions, content)]  # fmt: skip
+
+
+def boundary_runs(
+    kind: TokenKind, ids: Sequence[int], *, time: int, device: torch.device
+) -> list[Run]:
+    """Return the boundary tokens of one copy of a picture as a run; nothing where it has none."""
+    if not ids:
+        return []
+    positions = torch.from_numpy(boundary_positions(time)).to(device)
+    return [Run(kind, positions, torch.tensor(ids, device=device), is_boundary=True)]
 
 
 def read(wanted: Sequence[tuple[Context, Sequence[Span]]], codes: Codes, *, runner: Runner) -> None:

@@ -32,12 +32,20 @@ class Run:
         positions: (time, row, column) of each.
         content: TEXT: ids; VIT: features of the vision encoder; CLEAN and NOISY: latent patches.
         t: Flow time of NOISY tokens; all others are fed 0 or none.
+        is_boundary: The tokens are text, such as those around a copy of a picture; `kind` then says
+            only how they see and are seen.
     """
 
     kind: TokenKind
     positions: Float32[Tensor, "tokens 3"]
     content: Tensor
     t: float = 0.0
+    is_boundary: bool = False
+
+    @property
+    def source(self) -> TokenKind:
+        """What the tokens are made of; it decides their branch."""
+        return TokenKind.TEXT if self.is_boundary else self.kind
 
     @property
     def length(self) -> int:
@@ -67,7 +75,8 @@ class CommitGroup:
         self.runs = tuple(runs)
         self.cache = cache
         self.planes = [PLANE_OF_KIND[run.kind] for run in runs]
-        assert len(set(self.planes)) == len(runs), "one run per plane in a step"
+        kinds = {(run.kind, plane) for run, plane in zip(runs, self.planes, strict=True)}
+        assert len(kinds) == len(set(self.planes)), "one kind per plane in a step"
         self.ranges = [self._ranges(run, rule) for run in self.runs]
         self.biases = [
             self._bias(run, ranges) for run, ranges in zip(self.runs, self.ranges, strict=True)
@@ -78,15 +87,18 @@ class CommitGroup:
 
         Done by whoever runs the step: memory that another context reads must not move meanwhile.
         """
-        for run, plane in zip(self.runs, self.planes, strict=True):
-            self.cache.reserve(plane, run.length)
+        for plane, length in self._lengths():
+            self.cache.reserve(plane, length)
 
     def attend(self, q: PerHead, k: PerHead, v: PerHead, *, layer: int) -> PerHead:
         """Return the attended values of the group's tokens; see `Group`."""
         lengths = [run.length for run in self.runs]
-        for plane, keys, values in zip(
-            self.planes, k.split(lengths), v.split(lengths), strict=True
-        ):
+        written = list(zip(self.planes, k.split(lengths), v.split(lengths), strict=True))
+        for plane in dict.fromkeys(self.planes):
+            keys, values = (
+                torch.cat(rows) if len(rows) > 1 else rows[0]
+                for rows in zip(*(pair for at, *pair in written if at is plane), strict=True)
+            )
             self.cache.write(layer, plane, keys=keys, values=values)
         attended = []
         for queries, ranges, bias in zip(q.split(lengths), self.ranges, self.biases, strict=True):
@@ -114,8 +126,16 @@ class CommitGroup:
 
     def commit(self) -> None:
         """Make the written rows count."""
-        for run, plane in zip(self.runs, self.planes, strict=True):
-            self.cache.advance(plane, run.length)
+        for plane, length in self._lengths():
+            self.cache.advance(plane, length)
+
+    def _lengths(self) -> list[tuple[Plane, int]]:
+        """Tokens that each plane gains."""
+        pairs = list(zip(self.planes, self.runs, strict=True))
+        return [
+            (plane, sum(run.length for at, run in pairs if at is plane))
+            for plane in dict.fromkeys(self.planes)
+        ]
 
     def _ranges(self, query: Run, rule: MaskRule) -> list[tuple[Plane, int, int]]:
         """Rows of each plane that a run sees: history by the rule, own copies by the own table."""
@@ -154,7 +174,8 @@ class DenoiseGroup:
     """The noisy tokens of one picture under several contexts, as one batch; nothing is committed.
 
     The contexts' keys are copied once into one padded buffer, own tokens first; each step
-    overwrites only those.
+    overwrites only those. `num_tokens` are those of one context, boundary tokens included; the runs
+    of one context follow each other.
     """
 
     def __init__(self, caches: Sequence[KVCache], num_tokens: int, rule: MaskRule) -> None:
@@ -178,7 +199,7 @@ class DenoiseGroup:
 
     def attend(self, q: PerHead, k: PerHead, v: PerHead, *, layer: int) -> PerHead:
         """Return the attended values of the group's tokens; see `Group`."""
-        items = (len(self.runs), self.num_tokens)
+        items = (len(q) // self.num_tokens, self.num_tokens)
         keys_values = self.buffer[:, layer]
         for buffer, new in zip(keys_values, (k, v), strict=True):
             buffer[:, :, : self.num_tokens] = new.unflatten(0, items).transpose(1, 2)

@@ -169,11 +169,12 @@ class GuidedVelocity:
         caches: Caches,
         *,
         positions: Sequence[Float32[Tensor, "tokens 3"]],
+        boundaries: Sequence[Sequence[Run]],
     ) -> None:
         self.evaluations = 0
         self.clean: Latents | None = None
         self._runner, self._guidance, self._caches = runner, guidance, caches
-        self._positions = positions
+        self._positions, self._boundaries = positions, boundaries
         self._groups: dict[tuple[int, ...], DenoiseGroup] = {}
 
     def __call__(self, latents: Latents, t: float) -> Latents:
@@ -181,10 +182,16 @@ class GuidedVelocity:
         needed = tuple(self._guidance.needed(t))
         if needed not in self._groups:
             caches, rule = self._caches(needed), self._runner.rule
-            self._groups[needed] = self._runner.call(
-                lambda: DenoiseGroup(caches, len(latents), rule)
+            size = len(latents) + sum(run.length for run in self._boundaries[0])
+            self._groups[needed] = self._runner.call(lambda: DenoiseGroup(caches, size, rule))
+        runs = [
+            run
+            for i in needed
+            for run in (
+                *self._boundaries[i],
+                Run(TokenKind.NOISY, self._positions[i], latents, t),
             )
-        runs = [Run(TokenKind.NOISY, self._positions[i], latents, t) for i in needed]
+        ]
         velocities = self._runner.velocity(self._groups[needed], runs)
         self.evaluations += len(needed)
         guided = self._guidance.combine(dict(zip(needed, velocities, strict=True)), t)

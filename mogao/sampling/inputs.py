@@ -60,7 +60,7 @@ def _check_pixels(pixels: NDArray[Any]) -> None:
 
 
 def fitted(
-    segment: Segment, limits: LimitsConfig, *, token_pixels: int
+    segment: Segment, limits: LimitsConfig, *, token_pixels: int, most_tokens: int | None = None
 ) -> tuple[Segment, dict[str, list[int]] | None]:
     """Scale a picture to the token grid and the pixel budget; text stays as it is.
 
@@ -80,17 +80,26 @@ def fitted(
             f"{MIN_SIDE_PIXELS} and the area at most {limits.max_input_pixels}"
         )
     pixels, change = fit(
-        segment.pixels, token_pixels=token_pixels, pixel_budget=limits.pixel_budget
+        segment.pixels,
+        token_pixels=token_pixels,
+        pixel_budget=limits.pixel_budget,
+        most_tokens=most_tokens,
     )
     return replace(segment, pixels=pixels), change
 
 
-def check_size(size: Size, *, token_pixels: int) -> None:
-    """Refuse a picture size that is off the token grid.
+def check_size(size: Size, *, token_pixels: int, most_tokens: int | None = None) -> None:
+    """Refuse a picture size that is off the token grid, or beyond a table of positions.
 
     Raises:
-        RequestError: A side is not a positive multiple of `token_pixels`.
+        RequestError: A side is not a positive multiple of `token_pixels`, or has more than
+            `most_tokens` tokens.
     """
+    if most_tokens is not None and max(size) > most_tokens * token_pixels:
+        raise RequestError(
+            f"picture size {size[0]} x {size[1]} (height x width): the model has positions for "
+            f"at most {most_tokens * token_pixels} pixels a side"
+        )
     if min(size) < token_pixels or any(pixels % token_pixels for pixels in size):
         raise RequestError(
             f"picture size {size[0]} x {size[1]} (height x width): both must be positive "

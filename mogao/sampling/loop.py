@@ -107,6 +107,7 @@ class InterleavedLoop:
         transcript = self._state.transcript
         start = time.perf_counter()
         before = transcript.mark()
+        transcript.open_text(tags=self._plan.tags)
         (context,) = self._state.read([(KEEP_ALL, transcript.spans)])
         prefill_seconds = time.perf_counter() - start
         writer = self._writer()
@@ -137,7 +138,8 @@ class InterleavedLoop:
             plan.text_tokens += 1
             delta = writer.take(token)
             if not writer.is_stopped:
-                yield from context.read_token(transcript.write_token(token))
+                span = transcript.write_token(token, tags=plan.tags)
+                yield from context.read_token(span)
             if delta is not None:
                 yield delta
             if writer.is_stopped:
@@ -164,13 +166,16 @@ class InterleavedLoop:
         """Put a text into the document; where a stop string cut it, without the rest."""
         transcript = self._state.transcript
         ids = writer.finish()
-        if ids != writer.ids:
+        tags = self._plan.tags
+        if ids != writer.ids or not ids:
             transcript.rewind(before)
+            if ids:
+                transcript.open_text(tags=tags)
             for token in ids:
-                transcript.write_token(token)
+                transcript.write_token(token, tags=tags)
         if ids:
             text = self._state.parts.tokenizer.decode(ids)
-            transcript.finish_text(TextSegment(text), ids)
+            transcript.finish_text(TextSegment(text, tags=tags), ids)
             self._keep()
 
     def _draw(self) -> Generator[Event, None, bool]:

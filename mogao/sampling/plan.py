@@ -32,6 +32,7 @@ class Plan:
         forbid_images: The model cannot open a picture.
         only_image: One picture and nothing else.
         grammar: Rule on the tokens of all texts.
+        tags: Of the texts that are written; guidance can leave them out by tag.
         images: Pictures drawn.
         text_tokens: Text tokens written.
         end: When the call must end, on the monotonic clock.
@@ -45,11 +46,12 @@ class Plan:
     forbid_images: bool = False
     only_image: bool = False
     grammar: Grammar | None = None
+    tags: tuple[str, ...] = ()
     images: int = 0
     text_tokens: int = 0
     end: float | None = None
 
-    def check(self, *, token_pixels: int) -> None:
+    def check(self, *, token_pixels: int, most_tokens: int | None = None) -> None:
         """Refuse options that cannot be served.
 
         Raises:
@@ -66,7 +68,8 @@ class Plan:
         if self.max_tokens is not None and self.max_tokens < 0:
             raise RequestError(f"max_tokens is {self.max_tokens}; it must not be negative")
         default = (self.generation.image.height, self.generation.image.width)
-        check_size(self.image_size or default, token_pixels=token_pixels)
+        size = self.image_size or default
+        check_size(size, token_pixels=token_pixels, most_tokens=most_tokens)
         if self.image_size is not None:
             self.size(None)
 
@@ -79,6 +82,7 @@ class Plan:
             "force_image": self.force_image or None,
             "forbid_images": self.forbid_images or None,
             "only_image": self.only_image or None,
+            "tags": list(self.tags) or None,
             "grammar": None if self.grammar is None else type(self.grammar).__name__,
         }
         if self.generation != defaults:

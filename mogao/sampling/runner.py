@@ -170,11 +170,14 @@ def _run_groups(transformer: MogaoTransformer, groups: Sequence[Group]) -> dict[
             id(run): state
             for group, states in found
             for run, state in zip(group.runs, states, strict=True)
-            if run.kind is TokenKind.NOISY
+            if run.source is TokenKind.NOISY
         }
         velocity = transformer.velocity(torch.cat(list(noisy.values())), inputs)
         parts = dict(zip(noisy, velocity.split([len(s) for s in noisy.values()]), strict=True))
-        known |= {id(g): torch.stack([parts[id(run)] for run in g.runs]) for g in drawn}
+        known |= {
+            id(g): torch.stack([parts[id(run)] for run in g.runs if id(run) in parts])
+            for g in drawn
+        }
     return known
 
 
@@ -235,11 +238,11 @@ def _joined(slices: Sequence[slice]) -> list[slice]:
 def assemble(runs: Sequence[Run], config: TransformerConfig) -> tuple[TokenInputs, list[slice]]:
     """Return runs as inputs of the layers, branch by branch, and where each run lies in them."""
     device = runs[0].positions.device
-    branches = [getattr(config.routing, run.kind.name.lower()) for run in runs]
+    branches = [getattr(config.routing, run.source.name.lower()) for run in runs]
     text = [i for i, branch in enumerate(branches) if branch == "text"]
     visual = [i for i, branch in enumerate(branches) if branch == "visual"]
-    by_kind = sorted(range(len(runs)), key=lambda i: runs[i].kind)
-    noisy = [i for i in by_kind if runs[i].kind is TokenKind.NOISY]
+    by_kind = sorted(range(len(runs)), key=lambda i: runs[i].source)
+    noisy = [i for i in by_kind if runs[i].source is TokenKind.NOISY]
     lengths = np.array([run.length for run in runs])
     times, rows = _modulation_rows(runs)
     source, place = _starts(lengths, by_kind), _starts(lengths, text + visual)
@@ -267,7 +270,7 @@ def assemble(runs: Sequence[Run], config: TransformerConfig) -> tuple[TokenInput
 
 
 def _content(runs: Sequence[Run], kind: TokenKind, empty: Tensor) -> Tensor:
-    found = [run.content for run in runs if run.kind is kind]
+    found = [run.content for run in runs if run.source is kind]
     return torch.cat(found) if found else empty
 
 
@@ -280,12 +283,12 @@ def _starts(lengths: Counts, order: Sequence[int]) -> list[int]:
 
 def _modulation_rows(runs: Sequence[Run]) -> tuple[list[float], Counts]:
     """Distinct times of the NOISY runs, and the modulation row of each run."""
-    times = list(dict.fromkeys(run.t for run in runs if run.kind is TokenKind.NOISY))
+    times = list(dict.fromkeys(run.t for run in runs if run.source is TokenKind.NOISY))
     row_of = {TokenKind.CLEAN: UNTIMED + 1}
     rows = [
         UNTIMED + 2 + times.index(run.t)
-        if run.kind is TokenKind.NOISY
-        else row_of.get(run.kind, UNTIMED)
+        if run.source is TokenKind.NOISY
+        else row_of.get(run.source, UNTIMED)
         for run in runs
     ]
     return times, np.array(rows)

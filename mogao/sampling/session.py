@@ -131,9 +131,17 @@ class Session:
                 document is then as before.
         """
         self._check_idle()
-        limits, side = self.generation.limits, self.state.parts.config.token_pixels
+        limits, config = self.generation.limits, self.state.parts.config
         segments = as_segments(content, role, limits=limits)
-        pairs = [fitted(segment, limits, token_pixels=side) for segment in segments]
+        pairs = [
+            fitted(
+                segment,
+                limits,
+                token_pixels=config.token_pixels,
+                most_tokens=config.most_side_tokens,
+            )
+            for segment in segments
+        ]
         before, is_kept = self.state.transcript.index, False
         try:
             for segment, _ in pairs:
@@ -155,15 +163,26 @@ class Session:
         *,
         max_tokens: int | None = None,
         grammar: Grammar | None = None,
+        tags: tuple[str, ...] = (),
         generation: GenerationConfig | None = None,
     ) -> str:
         """Let the model write until it ends its turn; it draws nothing.
+
+        Args:
+            max_tokens: Most text tokens.
+            grammar: Rule on the tokens.
+            tags: Of the text; guidance can leave it out by tag, such as a "thought".
+            generation: Settings of this call.
 
         Raises:
             RequestError: The document is empty, or the grammar leaves no token.
         """
         events = self.stream(
-            max_tokens=max_tokens, forbid_images=True, grammar=grammar, generation=generation
+            max_tokens=max_tokens,
+            forbid_images=True,
+            grammar=grammar,
+            tags=tags,
+            generation=generation,
         )
         return "".join(event.text for event in events if isinstance(event, TextDelta))
 
@@ -203,6 +222,7 @@ class Session:
         forbid_images: bool = False,
         image_size: Size | None = None,
         grammar: Grammar | None = None,
+        tags: tuple[str, ...] = (),
         generation: GenerationConfig | None = None,
     ) -> Generator[Event, None, None]:
         """Let the model go on and tell what it does; the last event is `Finished`.
@@ -218,6 +238,7 @@ class Session:
             image_size: (height, width) in pixels of every picture; None takes that of the last
                 picture, else the default.
             grammar: Rule on the tokens of all texts.
+            tags: Of all texts that are written; guidance can leave them out by tag.
             generation: Settings of this call.
 
         Raises:
@@ -232,6 +253,7 @@ class Session:
             force_image=force_image,
             forbid_images=forbid_images,
             grammar=grammar,
+            tags=tags,
         )
         self._check(plan)
         return _inferring(self._events(plan))
@@ -240,7 +262,8 @@ class Session:
         self._check_idle()
         if not self.state.transcript.segments:
             raise RequestError("the document is empty: extend the session before generating")
-        plan.check(token_pixels=self.state.parts.config.token_pixels)
+        config = self.state.parts.config
+        plan.check(token_pixels=config.token_pixels, most_tokens=config.most_side_tokens)
 
     def _events(self, plan: Plan) -> Generator[Event, None, None]:
         self._check_idle()

@@ -19,6 +19,19 @@ PAGE_ROWS = 8192
 """Most rows of a page with several slabs: a long text does not take room for seven others."""
 
 
+def row_bytes(config: TransformerConfig, dtype: torch.dtype) -> int:
+    """Return the bytes of the keys and values of one token."""
+    return 2 * config.num_layers * config.num_kv_heads * config.head_dim * dtype.itemsize
+
+
+def slab_rows(num_rows: int) -> int:
+    """Return the rows of the slab that holds `num_rows`: slabs double in size."""
+    capacity = BLOCK_TOKENS
+    while capacity < num_rows:
+        capacity *= 2
+    return capacity
+
+
 class Page:
     """Equal slabs in one piece of memory.
 
@@ -127,9 +140,7 @@ class SlabPool:
 
     def take(self, num_rows: int) -> tuple[Page, int]:
         """Return a free place for at least `num_rows` rows."""
-        capacity = BLOCK_TOKENS
-        while capacity < num_rows:
-            capacity *= 2
+        capacity = slab_rows(num_rows)
         with self._lock:
             for page in tuple(self._pages):
                 if page.free and page.capacity == capacity:

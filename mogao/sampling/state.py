@@ -11,12 +11,13 @@ from itertools import takewhile
 
 import torch
 
-from mogao.config import KEEP_ALL, Drop, ImageSamplingConfig
+from mogao.config import KEEP_ALL, Drop, ImageSamplingConfig, LayoutConfig
+from mogao.packing.layout import TokenKind
 from mogao.packing.positions import image_positions
 from mogao.packing.spans import Span
 from mogao.sampling.cache import KVCache, held_bytes
 from mogao.sampling.codes import Parts, PictureCodes
-from mogao.sampling.context import Context, read
+from mogao.sampling.context import Context, boundary_runs, read
 from mogao.sampling.guidance import Guidance, GuidedVelocity, guidance_of, resolve
 from mogao.sampling.runner import Runner
 from mogao.sampling.transcript import Transcript, num_cached_tokens
@@ -71,7 +72,9 @@ class DocumentState:
         """Bring contexts up to date; a new one begins with what it shares with the first."""
         (first_drop, first_spans), *others = wanted
         news = [(drop, spans) for drop, spans in others if drop not in self.contexts]
-        if any(shared_tokens(first_spans, spans) >= MIN_SHARED_TOKENS for _, spans in news):
+        layout = self.parts.config.transformer.layout
+        shared = [shared_tokens(first_spans, spans, layout) for _, spans in news]
+        if any(count >= MIN_SHARED_TOKENS for count in shared):
             first = self.context(first_drop)
             read([(first, first_spans)], self.codes, runner=self.runner)
             for drop, spans in news:
@@ -106,11 +109,22 @@ class DocumentState:
             wanted = [(guidance.branches[i].drop, kept[i]) for i in numbers]
             return [context.cache for context in self.read(wanted)]
 
-        form = self.parts.config.transformer.positions
+        form, device = self.parts.config.transformer.positions, self.parts.device
         # The open token is the last of every context; the picture begins behind it.
-        positions = [image_positions(spans[-1].time + 1, grid, form) for spans in kept]
-        tensors = [torch.from_numpy(rows).to(self.parts.device) for rows in positions]
-        return GuidedVelocity(self.runner, guidance, caches, positions=tensors), guidance
+        times = [spans[-1].time + len(spans[-1].ids) for spans in kept]
+        velocity = GuidedVelocity(
+            self.runner,
+            guidance,
+            caches,
+            positions=[
+                torch.from_numpy(image_positions(time, grid, form)).to(device) for time in times
+            ],
+            boundaries=[
+                boundary_runs(TokenKind.NOISY, self.codes.boundary, time=time, device=device)
+                for time in times
+            ],
+        )
+        return velocity, guidance
 
     def context(self, drop: Drop) -> Context:
         """Return the context of a kind of branch; a new one has read nothing."""
@@ -119,7 +133,7 @@ class DocumentState:
         return self.contexts[drop]
 
 
-def shared_tokens(spans: Sequence[Span], others: Sequence[Span]) -> int:
+def shared_tokens(spans: Sequence[Span], others: Sequence[Span], layout: LayoutConfig) -> int:
     """Return how many tokens two contexts have in common at their beginning."""
     pairs = takewhile(lambda pair: pair[0] == pair[1], zip(spans, others, strict=False))
-    return sum(num_cached_tokens(span) for span, _ in pairs)
+    return sum(num_cached_tokens(span, layout) for span, _ in pairs)

@@ -16,7 +16,7 @@ from torch import Tensor
 from mogao.config import TextSamplingConfig
 from mogao.errors import RequestError
 from mogao.sampling.events import TextDelta
-from mogao.tokenizer import SPECIAL_NAMES, Tokenizer
+from mogao.tokenizer import Tokenizer
 
 Logits = Float32[Tensor, " vocab"]
 
@@ -43,13 +43,13 @@ def forbidden_bias(
     """Return 0 for tokens that may be written and minus infinity for all others.
 
     Args:
-        tokenizer: Ids behind its vocabulary are never written.
+        tokenizer: Ids behind its vocabulary, and those that are no text, are never written.
         vocab_size: Logits of the model, at least as many as the tokenizer's ids.
         allow_image: Whether the token that opens a picture may be written.
         device: Where the logits are.
     """
     bias = torch.zeros(vocab_size, device=device)
-    bias[: len(SPECIAL_NAMES)] = -torch.inf
+    bias[sorted(tokenizer.reserved)] = -torch.inf
     bias[tokenizer.vocab_size :] = -torch.inf
     bias[tokenizer.end] = 0.0
     if allow_image:

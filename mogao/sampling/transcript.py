@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 
-from mogao.config import TransformerConfig
+from mogao.config import LayoutConfig, TransformerConfig
 from mogao.packing.spans import Origin, Span, SpanWriter, Vocabulary
 from mogao.sequence import ImageSegment, InterleavedSequence, Role, Segment, TextSegment
 
@@ -98,14 +98,19 @@ class Transcript:
         if self.is_conversation or role != "model":
             self._turn(role, index=self.index)
 
-    def write_token(self, token: int) -> Span:
+    def open_text(self, *, tags: tuple[str, ...] = ()) -> None:
+        """Append what opens a text, where texts are framed."""
+        self._append(self.writer.frame_begin(index=self.index, tags=tags))
+
+    def write_token(self, token: int, *, tags: tuple[str, ...] = ()) -> Span:
         """Append a token of the text that is being written."""
-        span = self.writer.text_ids((token,), index=self.index)
+        span = self.writer.text_ids((token,), index=self.index, tags=tags)
         self._append([span])
         return span
 
     def finish_text(self, segment: TextSegment, ids: Sequence[int]) -> None:
         """Complete the text whose tokens were written one by one."""
+        self._append(self.writer.frame_end(index=self.index, tags=segment.tags))
         self.segments.append(segment)
         self.ids.append(tuple(ids))
 
@@ -142,13 +147,13 @@ class Transcript:
         self._role = None
         self.spans: list[Span] = []
         self.num_tokens = 0
-        self._append([self.writer.begin()])
+        self._append(self.writer.begin())
 
     def _turn(self, role: Role, *, index: int) -> None:
-        if self._role == role:
+        if self._role == role or self._config.layout.text_frame:
             return
-        if self._role == "model":
-            self._append([self.writer.end(segment=index - 1)])
+        if self._role is not None and self.writer.closes(self._role):
+            self._append(self.writer.end(segment=index - 1, in_turn=True))
         self._append([self.writer.role(role, segment=index)])
         self._role = role
 
@@ -158,17 +163,22 @@ class Transcript:
         if self.is_conversation:
             self._turn(segment.role, index=index)
         if ids is not None:
-            self._append([self.writer.text_ids((i,), index=index) for i in ids])
+            tags = segment.tags
+            self._append(self.writer.frame_begin(index=index, tags=tags))
+            self._append([self.writer.text_ids((i,), index=index, tags=tags) for i in ids])
+            self._append(self.writer.frame_end(index=index, tags=tags))
         else:
             self._append(self.writer.segment(segment, index=index))
 
     def _append(self, spans: Sequence[Span]) -> None:
         self.spans.extend(spans)
-        self.num_tokens += sum(num_cached_tokens(span) for span in spans)
+        self.num_tokens += sum(num_cached_tokens(span, self._config.layout) for span in spans)
 
 
-def num_cached_tokens(span: Span) -> int:
+def num_cached_tokens(span: Span, layout: LayoutConfig) -> int:
     """Return how many tokens of a span a context without drops keeps."""
     if span.origin is not Origin.PICTURE or span.image is None:
         return len(span.ids)
-    return span.grid[0] * span.grid[1] * (span.image.vit + span.image.latents)
+    around = 2 if layout.boundary == "part" else 0
+    copies = ((span.image.vit, span.vit_grid), (span.image.latents, span.grid))
+    return sum(rows * cols + around for is_kept, (rows, cols) in copies if is_kept)

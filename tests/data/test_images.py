@@ -15,7 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mogao.data.images import fit, fitted_grid, png_bytes, read_image, read_loss_map, save_png
+from mogao.data.images import (
+    fit,
+    fit_sides,
+    fitted_grid,
+    png_bytes,
+    read_image,
+    read_loss_map,
+    save_png,
+    scaled,
+)
 from mogao.errors import RequestError
 from mogao.sequence import Pixels
 
@@ -165,6 +174,50 @@ def test_fitted_pictures_keep_budget_and_shape(size: tuple[int, int], tokens: in
 def test_a_budget_below_one_token_is_refused() -> None:
     with pytest.raises(RequestError, match="pixel budget 100 is below one token"):
         fit(noise(32, 32), pixel_budget=100)
+
+
+VIT = {"longest": 980, "shortest": 224, "multiple": 14}
+LATENTS = {"longest": 1024, "shortest": 512, "multiple": 16}
+
+
+@pytest.mark.parametrize(
+    ("size", "bounds", "expected"),
+    [
+        ((1000, 2000), VIT, (490, 980)),  # halved to the longest side
+        ((100, 150), VIT, (224, 336)),  # grown to the shortest side
+        ((512, 768), VIT, (518, 770)),  # 36.6 and 54.9 patches
+        ((230, 245), VIT, (224, 252)),  # 16.4 patches; 17.5 are rounded to the even 18
+        ((203, 700), VIT, (224, 770)),  # 772.4 pixels are 55.2 patches
+        ((3000, 4000), LATENTS, (768, 1024)),
+        ((400, 1000), LATENTS, (416, 1024)),  # grown to 512 x 1280, brought back to 409.6 x 1024
+        # Grown to 512 x 5120, above the area: x 0.689 gives 352 x 3520, brought back to 102 x 1024.
+        ((100, 1000), LATENTS, (96, 1024)),
+        ((17, 4000), LATENTS, (16, 1024)),  # never below one multiple
+    ],
+)
+def test_sides_are_fitted_into_bounds(
+    size: tuple[int, int], bounds: dict[str, int], expected: tuple[int, int]
+) -> None:
+    assert fit_sides(*size, **bounds) == expected
+    assert fit_sides(*size[::-1], **bounds) == expected[::-1]
+
+
+@given(size=st.tuples(st.integers(16, 6000), st.integers(16, 6000)))
+def test_fitted_sides_keep_bounds(size: tuple[int, int]) -> None:
+    sides = fit_sides(*size, **VIT)
+    assert max(sides) <= 980
+    assert all(side % 14 == 0 for side in sides)
+    if max(size) <= 4 * min(size):  # flatter pictures cannot keep both bounds
+        assert min(sides) >= 224
+
+
+def test_a_picture_is_scaled_with_antialiasing() -> None:
+    lines = np.zeros((64, 64, 3), np.uint8)
+    lines[:, ::2] = 255
+    small = scaled(lines, height=28, width=14)
+    assert small.shape == (28, 14, 3)
+    assert np.abs(small.astype(int) - 128).max() < 16
+    assert scaled(lines, height=64, width=64) is lines
 
 
 def test_loss_map_is_brightness_averaged_over_tokens() -> None:

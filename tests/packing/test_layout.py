@@ -186,6 +186,25 @@ def test_what_others_say_is_read_but_not_learned() -> None:
     assert layout.targets[-2:].tolist() == [C, END]
 
 
+def test_the_line_break_behind_a_chatml_turn_is_context_alone() -> None:
+    config = LayoutConfig(turns="chatml", begin=False)
+    spoken = [text("a", role="user"), text("b"), text("a", role="user"), text("c")]
+    layout = layout_of(*spoken, end_loss=True, layout=config)
+    words = VOCABULARY.encode
+    asked = [BEGIN, *words("user\n"), A, END, *words("\n"), BEGIN, *words("assistant\n")]
+    # The last end is a target only, the line break behind it is nothing.
+    assert layout.ids.tolist() == [*asked, B, END, *words("\n"), *asked, C]
+    learned = layout.target_weights > 0
+    assert layout.targets[learned].tolist() == [B, END, C, END]
+
+
+def test_without_a_begin_token_the_first_token_is_learned_by_nobody() -> None:
+    layout = layout_of(text("abc"), layout=LayoutConfig(begin=False))
+    assert layout.ids.tolist() == [A, B]
+    assert layout.targets.tolist() == [B, C]
+    assert layouts_of(text("a"), layout=LayoutConfig(begin=False)) == []
+
+
 def test_the_loss_map_times_the_weight_is_the_weight_of_each_noisy_token() -> None:
     weights = np.array([[0.0, 0.25, 0.5], [1.0, 2.0, 4.0]], np.float32)
     mapped = image(1, (2, 3), weight=0.5, loss_map=weights)

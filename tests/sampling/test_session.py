@@ -332,3 +332,31 @@ def test_the_stochastic_sampler_tells_how_each_step_was_drawn(model: Mogao) -> N
         assert draw is not None
         assert draw.latents.shape == draw.mean.shape
         assert draw.log_prob == log_density(draw.latents, draw.mean, std=draw.std)
+
+
+def test_without_a_begin_token_a_document_begins_with_its_first_text() -> None:
+    model = tiny_model(layout={"turns": "chatml", "begin": False})
+    session = model.session(seed=2, generation=WARM)
+    with pytest.raises(RequestError, match="empty"):
+        session.generate_text()
+    session.extend("a cat")
+    assert session.state.transcript.num_tokens == len(model.parts.tokenizer.encode("a cat"))
+    session.generate_text(max_tokens=2)
+    session.generate_image()
+    session.rewind(0)
+    with pytest.raises(RequestError, match="empty"):
+        session.generate_image()
+
+
+def test_chatml_turns_open_and_close_while_a_session_talks() -> None:
+    model = tiny_model(layout={"turns": "chatml", "begin": False})
+    session, words = talk(model), model.parts.tokenizer
+    reply = session.generate_text(max_tokens=3)
+    session.extend("more", role="user")
+    session.state.transcript.open_turn("model")
+    shown = words.decode(
+        [i for span in session.state.transcript.spans for i in span.ids], render_special=True
+    )
+    turns = [("user", "draw a cat"), ("assistant", reply), ("user", "more")]
+    template = "".join(f"<begin>{name}\n{said}<end>\n" for name, said in turns)
+    assert shown == template + "<begin>assistant\n"

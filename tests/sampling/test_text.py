@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +12,9 @@ from hypothesis import strategies as st
 from mogao.config import TextSamplingConfig
 from mogao.errors import RequestError
 from mogao.sampling.text import StopStrings, TextWriter, forbidden_bias, next_token, penalise
-from mogao.tokenizer import SPECIAL_NAMES
+from mogao.tokenizer import Tokenizer
+from mogao.tokenizer_files import SPECIAL_NAMES
+from tests.foreign_tokenizers import foreign_json, special_of
 from tests.tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
@@ -52,6 +56,18 @@ def test_special_tokens_are_never_written_but_end_and_open(
 def test_ids_behind_the_tokenizer_are_forbidden() -> None:
     assert bias()[TOKENIZER.vocab_size :].isneginf().all()
     assert len(bias()[TOKENIZER.vocab_size :]) == VOCAB - TOKENIZER.vocab_size
+
+
+def test_ids_that_are_no_text_are_forbidden_wherever_they_lie() -> None:
+    tokenizer = Tokenizer.from_foreign(
+        json.loads(foreign_json("qwen2")), special=special_of("qwen2"), first_free_id=900
+    )
+    size = tokenizer.vocab_size
+    allowed = forbidden_bias(tokenizer, size + 3, allow_image=True, device=CPU).isfinite()
+    text = set(range(size)) - tokenizer.reserved
+    assert set(allowed.nonzero().flatten().tolist()) == {
+        *text, tokenizer.end, tokenizer.image_open
+    }  # fmt: skip
 
 
 def test_top_k_keeps_the_k_most_likely() -> None:

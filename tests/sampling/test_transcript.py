@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mogao.config import TransformerConfig
 from mogao.packing.spans import Origin, Span, spans_of
 from mogao.sampling.transcript import Transcript
 from mogao.sequence import ImageSegment, InterleavedSequence, Role, Segment, TextSegment
@@ -12,6 +13,7 @@ from tests.tiny import picture, tiny_config, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
 CONFIG = tiny_config().transformer
+CHATML = tiny_config(layout={"turns": "chatml", "begin": False}).transformer
 PIXELS = picture(1)
 # Text of a segment, or None for a picture; and who speaks.
 SEGMENTS = st.lists(
@@ -22,30 +24,45 @@ SEGMENTS = st.lists(
 )
 
 
-def new_transcript() -> Transcript:
-    return Transcript(TOKENIZER, CONFIG, token_pixels=16)
+def new_transcript(config: TransformerConfig = CONFIG) -> Transcript:
+    return Transcript(TOKENIZER, config, token_pixels=16)
 
 
 def facts(spans: list[Span]) -> list[tuple[object, ...]]:
     return [(s.origin, s.segment, s.time, s.ids, s.grid) for s in spans]
 
 
-@given(SEGMENTS)
+@given(SEGMENTS, st.sampled_from([CONFIG, CHATML]))
 @settings(max_examples=80, deadline=None)
 def test_a_transcript_equals_the_training_layout_up_to_the_open_end(
-    drawn: list[tuple[str | None, Role]],
+    drawn: list[tuple[str | None, Role]], config: TransformerConfig
 ) -> None:
     segments: list[Segment] = [
         ImageSegment(PIXELS, role=role) if text is None else TextSegment(text, role=role)
         for text, role in drawn
     ]
-    transcript = new_transcript()
+    transcript = new_transcript(config)
     for segment in segments:
         transcript.add(segment)
-    expected = spans_of(InterleavedSequence(tuple(segments)), TOKENIZER, CONFIG)
-    if segments and segments[-1].role == "model":
+    expected = spans_of(InterleavedSequence(tuple(segments)), TOKENIZER, config)
+    if segments and config is CHATML and transcript.is_conversation:
+        assert expected.pop().ids == tuple(TOKENIZER.encode("\n"))
+        assert expected.pop().ids == (TOKENIZER.end,)
+    elif segments and segments[-1].role == "model":
         assert expected.pop().ids == (TOKENIZER.end,)
     assert facts(transcript.spans) == facts(expected)
+
+
+def test_chatml_turns_are_written_as_the_template_has_them() -> None:
+    transcript, words = new_transcript(CHATML), TOKENIZER
+    transcript.add(TextSegment("Hi", role="user"))
+    transcript.open_turn("model")
+    expected = [
+        *[words.begin, *words.encode("user\nHi"), words.end, *words.encode("\n")],
+        *[words.begin, *words.encode("assistant\n")],
+    ]
+    assert [i for span in transcript.spans for i in span.ids] == expected
+    assert transcript.time == transcript.num_tokens == len(expected)
 
 
 def test_text_written_token_by_token_is_the_same_document() -> None:
