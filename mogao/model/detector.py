@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from mogao.config import DetectorConfig, parse
 from mogao.errors import CheckpointError
 from mogao.files import atomic_write
-from mogao.model.library import fill_weights, read_settings, run_in, seeded, write_weights
+from mogao.model.library import fill_weights, run_in, seeded, write_weights
+from mogao.model.storage import read_object
 
 WEIGHTS = "model.safetensors"
 CELL = 8  # pixels of a picture's cell; the centre of cell i lies at pixel 8 * i
@@ -112,7 +113,7 @@ class Detector(nn.Module):
         where = Path(folder) / "config.json"
         if not where.is_file():
             raise CheckpointError(f"{where} is missing: {folder} holds no detector")
-        detector = cls(parse(DetectorConfig, read_settings(where), where=str(where)))
+        detector = cls(parse(DetectorConfig, read_object(where), where=str(where)))
         fill_weights(detector, Path(folder) / WEIGHTS)
         return detector
 

@@ -6,8 +6,7 @@ generator, run in another dtype while its weights stay as they are, written and 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,13 +61,16 @@ def write_weights(module: nn.Module, path: Path, *, dtype: torch.dtype) -> None:
         raise CheckpointError(f"cannot write {path}: {error.strerror}") from None
 
 
-def fill_weights(module: nn.Module, path: Path, *, ignore: str = "") -> None:
+def fill_weights(
+    module: nn.Module, path: Path, *, ignore: str = "", rename: Callable[[str], str] = str
+) -> None:
     """Put the weights of a safetensors file into a module, as float32.
 
     Args:
         module: Every weight of it must be in the file.
         path: The file; it may hold nothing else but weights under the prefix `ignore`.
         ignore: Prefix of weights that the module does without; empty ignores none.
+        rename: The module's name of a weight by that in the file.
 
     Raises:
         CheckpointError: The file is missing or damaged, or its names, shapes or values are wrong.
@@ -81,26 +83,9 @@ def fill_weights(module: nn.Module, path: Path, *, ignore: str = "") -> None:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read weights {path}: {error}") from None
     kept = {
-        name: value.float()
+        rename(name): value.float()
         for name, value in state.items()
         if not (ignore and name.startswith(ignore))
     }
     check_finite(kept.items(), where=path)
     load_strict(module, kept, where=path)
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """Read the JSON config that lies beside a library's weights.
-
-    Raises:
-        CheckpointError: The file is missing or not a JSON object.
-    """
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from None
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{path} must hold an object, got {type(settings).__name__}")
-    return settings

@@ -11,11 +11,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from mogao.errors import CheckpointError
+from mogao.model.shards import is_finite
+from mogao.model.weights.rules import some
 
 BUILT_IN = Path(__file__).resolve().parent.parent / "checkpoints"
 WEIGHTS = "model.safetensors"
@@ -23,7 +25,7 @@ INDEX = "model.safetensors.index.json"
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
 HUB_PATTERNS = ["*.json", "*.safetensors", "README.md"]
 MAX_SHARD_SIZE = "4GB"
-NAMES_SHOWN = 10
+JSON_LIMIT_BYTES = 100_000_000
 
 
 def find_folder(name: str | Path) -> Path:
@@ -66,10 +68,11 @@ def _download(name: str) -> Path:
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Read the weights of a model folder, sharded or not.
+    """Map the weights of a model folder, sharded or not; pages are read when they are used.
 
     Raises:
-        CheckpointError: A file is missing, cut off or damaged, or a tensor is not finite.
+        CheckpointError: A file is missing, cut off or damaged, two files hold the same tensor, or a
+            tensor is not finite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -77,37 +80,102 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for file in weight_files(folder):
         try:
-            tensors |= load_file(file)
+            found = load_file(file)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
                 f"{file} is cut off or damaged ({error}); copy or download it again"
             ) from None
+        refuse_twins(tensors.keys() & found.keys(), where=file)
+        tensors |= found
     check_finite(tensors.items(), where=folder / WEIGHTS)
     return tensors
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files of a model folder.
+def refuse_twins(names: Iterable[str], *, where: Path) -> None:
+    """Refuse tensors that another shard holds too.
 
     Raises:
-        CheckpointError: There are none, or the index names files that are not there.
+        CheckpointError: There are such names.
     """
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
-    if not (folder / INDEX).is_file():
-        pickles = [file.name for file in folder.iterdir() if file.suffix in PICKLES]
+    twins = sorted(names)
+    if twins:
+        raise CheckpointError(f"{where} holds tensors of another shard again: {some(twins)}")
+
+
+def weight_files(folder: Path, name: str = WEIGHTS) -> list[Path]:
+    """Return the safetensors files of a model folder.
+
+    Args:
+        folder: The folder.
+        name: The file; with `.index.json` behind it, the index of its shards.
+
+    Raises:
+        CheckpointError: There are none, or the index is no index, names files that are not there,
+            or leads out of the folder.
+    """
+    if (folder / name).is_file():
+        return [folder / name]
+    index = folder / f"{name}.index.json"
+    if not index.is_file():
+        pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES)
         found = f"; {pickles[0]} is a pickle and is never opened" if pickles else ""
-        raise CheckpointError(f"{folder} holds no {WEIGHTS}{found}")
-    try:
-        names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-        # Only plain names: an index must not lead out of its folder.
-        files = sorted(folder / Path(name).name for name in names)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder / INDEX} is not a shard index: {error}") from None
+        raise CheckpointError(f"{folder} holds no {name}{found}")
+    names = read_index(index)
+    files = [inside(folder, file) for file in sorted(set(names.values()))]
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise CheckpointError(f"{folder}: {len(missing)} shards are missing, such as {missing[0]}")
     return files
+
+
+def read_index(path: Path) -> dict[str, str]:
+    """Return the file of each tensor, as an index of shards names it.
+
+    Raises:
+        CheckpointError: It cannot be read or is no such index.
+    """
+    table = read_object(path).get("weight_map")
+    if not isinstance(table, dict) or not all(isinstance(file, str) for file in table.values()):
+        raise CheckpointError(f"{path} is not a shard index: it has no table weight_map of names")
+    return table
+
+
+def read_object(path: Path, *, limit_bytes: int = JSON_LIMIT_BYTES) -> dict[str, Any]:
+    """Read a JSON object of a model folder.
+
+    Raises:
+        CheckpointError: The file is missing, too large, no JSON or no object.
+    """
+    try:
+        size = path.stat().st_size
+        if size > limit_bytes:
+            raise CheckpointError(f"{path} has {size} bytes; at most {limit_bytes} are read")
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path} must hold an object, got {type(data).__name__}")
+    return data
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return a file of a folder by its name, which may come from a file that nobody checked.
+
+    Raises:
+        CheckpointError: The name is more than a name, or a link that leads out of the folder. (In
+            the cache of `huggingface_hub` all files are links into the folder `blobs` beside.)
+    """
+    if not name or Path(name).name != name or "\\" in name or "\0" in name or name == "..":
+        raise CheckpointError(f"{folder} names a file outside of itself: {name!r:.200}")
+    home, real = folder.resolve(), (folder / name).resolve()
+    caches = [one.parent.parent for one in (home, *home.parents) if one.parent.name == "snapshots"]
+    if not any(real.is_relative_to(one) for one in (home, *(cache / "blobs" for cache in caches))):
+        raise CheckpointError(
+            f"{folder / name} is a link that leads out of its folder; put the file itself there"
+        )
+    return folder / name
 
 
 def write_tensors(tensors: Mapping[str, Tensor], folder: Path) -> None:
@@ -118,8 +186,6 @@ def write_tensors(tensors: Mapping[str, Tensor], folder: Path) -> None:
     save_torch_state_dict(
         dict(tensors), folder, filename_pattern=pattern, max_shard_size=MAX_SHARD_SIZE
     )
-    for file in weight_files(folder):
-        file.chmod(0o644)  # the library leaves it readable by its owner alone
     # The library makes files that only their owner may read; a model folder is to be served.
     for file in folder.glob("*.safetensors"):
         file.chmod(0o644)
@@ -131,9 +197,9 @@ def check_finite(tensors: Iterable[tuple[str, Tensor]], *, where: Path) -> None:
     Raises:
         CheckpointError: A value is NaN or infinite.
     """
-    bad = [name for name, tensor in tensors if not torch.isfinite(tensor).all()]
+    bad = [name for name, tensor in tensors if not is_finite(tensor)]
     if bad:
-        raise CheckpointError(f"{where}: not finite: {_some(bad)}; the training run diverged")
+        raise CheckpointError(f"{where}: not finite: {some(bad)}; the training run diverged")
 
 
 def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, where: Path) -> None:
@@ -152,7 +218,7 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, where: Path
     ]
     report = {"missing": missing, "unexpected": unexpected, "misshaped": misshaped}
     if any(report.values()):
-        lines = [f"{len(names)} {what}: {_some(names)}" for what, names in report.items() if names]
+        lines = [f"{len(names)} {what}: {some(names)}" for what, names in report.items() if names]
         raise CheckpointError(f"{where} does not fit config.json beside it; " + "; ".join(lines))
     module.load_state_dict(tensors, strict=True, assign=True)
 
@@ -165,8 +231,3 @@ def sha256(files: Iterable[Path]) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more

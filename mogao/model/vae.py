@@ -21,7 +21,14 @@ from torch import Tensor, nn
 
 from mogao.config import AutoencoderConfig
 from mogao.errors import CheckpointError, RequestError
-from mogao.model.library import fill_weights, read_settings, run_in, seeded, write_weights
+from mogao.model.library import fill_weights, run_in, seeded, write_weights
+from mogao.model.storage import read_object
+from mogao.model.weights.autoencoder import (
+    LIBRARY_KEYS,
+    current_name,
+    library_settings,
+    read_library,
+)
 from mogao.sequence import Pixels
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -35,7 +42,7 @@ class Autoencoder(nn.Module):
 
     Attributes:
         kl: The library's network; `shift_factor` and `scaling_factor` live in its config.
-        config: Shape of the network.
+        config: Shape of the network, and those two where they are known from the start.
         compute_dtype: Type inside the network; None is the type of the weights.
     """
 
@@ -46,24 +53,8 @@ class Autoencoder(nn.Module):
         from diffusers import AutoencoderKL
 
         super().__init__()
-        stages = len(config.block_channels)
-        pixel_channels = 3 * config.space_to_depth**2
         with seeded(seed):
-            self.kl: Any = AutoencoderKL(
-                in_channels=pixel_channels,
-                out_channels=pixel_channels,
-                down_block_types=("DownEncoderBlock2D",) * stages,
-                up_block_types=("UpDecoderBlock2D",) * stages,
-                block_out_channels=config.block_channels,
-                layers_per_block=config.layers_per_block,
-                latent_channels=config.latent_channels,
-                norm_num_groups=config.norm_groups,
-                mid_block_add_attention=config.mid_attention,
-                use_quant_conv=False,
-                use_post_quant_conv=False,
-                scaling_factor=1.0,
-                shift_factor=0.0,
-            )
+            self.kl: Any = AutoencoderKL(**library_settings(config))
         with torch.no_grad():
             # A posterior that starts narrow lets the first steps see the picture, not noise.
             self.kl.encoder.conv_out.weight[config.latent_channels :] *= 0.1
@@ -154,13 +145,15 @@ class Autoencoder(nn.Module):
         Raises:
             CheckpointError: A file is missing, damaged or does not fit the config.
         """
-        settings = read_settings(Path(folder) / "config.json")
-        try:
-            model = cls(_shape_of(settings), compute_dtype=compute_dtype)
-            model.kl = _network(settings)
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{folder}/config.json is no AutoencoderKL: {error}") from None
-        fill_weights(model.kl, Path(folder) / WEIGHTS)
+        path = Path(folder) / "config.json"
+        settings = read_object(path)
+        config = read_library(settings, where=str(path))
+        with torch.device("meta"):
+            model = cls(config, compute_dtype=compute_dtype)
+        # What only the library reads stays in the folder when it is saved again.
+        kept = {name: settings[name] for name in LIBRARY_KEYS if name in settings}
+        model.kl.register_to_config(**kept)
+        fill_weights(model.kl, Path(folder) / WEIGHTS, rename=current_name)
         return model
 
     @property
@@ -176,8 +169,11 @@ class Autoencoder(nn.Module):
         return float(self.kl.config.scaling_factor)
 
     def _run(self, half: str, x: Tensor) -> Tensor:
-        # Rows of channels are the layout in which the CPU and tensor cores convolve.
-        x = x.to(dtype=self._dtype, memory_format=torch.channels_last)
+        x = x.to(dtype=self._dtype)
+        if self._dtype != torch.float32 or self.config.space_to_depth > 1:
+            # Rows of channels are the layout in which the CPU and tensor cores convolve. Float32 on
+            # three channels gains nothing and keeps the library's own layout, and so its own bits.
+            x = x.to(memory_format=torch.channels_last)
         out: Tensor = run_in(getattr(self.kl, half), self.compute_dtype, x)
         return out
 
@@ -214,26 +210,3 @@ def tensor_to_pixels(pixels: PixelTensor) -> list[Pixels]:
     levels = pixels.detach().float().clamp(-1.0, 1.0).add(1.0).mul(127.5).round()
     array = rearrange(levels.to(torch.uint8), "images c h w -> images h w c").cpu().numpy()
     return list(array)
-
-
-def _shape_of(settings: dict[str, Any]) -> AutoencoderConfig:
-    """The shape that a diffusers config describes; the pixel channels tell the space-to-depth."""
-    fold = math.isqrt(settings["in_channels"] // 3)
-    if settings["in_channels"] != 3 * fold**2:
-        raise ValueError(f"in_channels is {settings['in_channels']}, not 3 x a square number")
-    return AutoencoderConfig(
-        space_to_depth=fold,
-        block_channels=tuple(settings["block_out_channels"]),
-        layers_per_block=settings["layers_per_block"],
-        latent_channels=settings["latent_channels"],
-        norm_groups=settings["norm_num_groups"],
-        mid_attention=settings.get("mid_block_add_attention", True),
-    )
-
-
-def _network(settings: dict[str, Any]) -> Any:
-    """The library's network exactly as its own config describes it."""
-    from diffusers import AutoencoderKL
-
-    with seeded(0):
-        return AutoencoderKL.from_config(settings)

@@ -7,6 +7,7 @@ opens in that library as it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from mogao.config import VisionConfig
-from mogao.errors import CheckpointError, RequestError
-from mogao.model.library import fill_weights, read_settings, run_in, seeded, write_weights
+from mogao.errors import RequestError
+from mogao.model.library import fill_weights, run_in, seeded, write_weights
+from mogao.model.storage import read_object
+from mogao.model.weights.siglip import SIGLIP2_TRAITS, read_tower, tower_settings
 
 WEIGHTS = "model.safetensors"
 
@@ -42,18 +45,8 @@ class VisionEncoder(nn.Module):
 
         super().__init__()
         with seeded(seed):
-            model = Siglip2VisionModel(
-                Siglip2VisionConfig(
-                    hidden_size=config.hidden,
-                    intermediate_size=config.ffn_hidden,
-                    num_hidden_layers=config.num_layers,
-                    num_attention_heads=config.num_heads,
-                    patch_size=config.patch_pixels,
-                    num_patches=config.num_positions,
-                    vision_use_head=False,
-                )
-            )
-        self.model = _one_grid(model)
+            model = Siglip2VisionModel(Siglip2VisionConfig(**tower_settings(config)))
+        self.model = _one_grid(model, crop=config.positions == "crop")
         self.config = config
         self.compute_dtype = compute_dtype
 
@@ -111,16 +104,10 @@ class VisionEncoder(nn.Module):
         Raises:
             CheckpointError: A file is missing, damaged or does not fit the config.
         """
-        from transformers import Siglip2VisionConfig, Siglip2VisionModel
-
-        settings = read_settings(Path(folder) / "config.json") | {"vision_use_head": False}
-        try:
-            network_config = Siglip2VisionConfig.from_dict(settings)
-            encoder = cls(_shape_of(network_config), compute_dtype=compute_dtype)
-            with seeded(0):
-                encoder.model = _one_grid(Siglip2VisionModel(network_config))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{folder}/config.json is no Siglip2 vision: {error}") from None
+        path = Path(folder) / "config.json"
+        config = read_tower(read_object(path), traits=SIGLIP2_TRAITS, where=str(path))
+        with torch.device("meta"):
+            encoder = cls(config, compute_dtype=compute_dtype)
         fill_weights(encoder.model, Path(folder) / WEIGHTS, ignore="head.")
         return encoder
 
@@ -134,21 +121,30 @@ class VisionEncoder(nn.Module):
                 f"the vision encoder got a picture of {height} x {width} pixels, but needs sides "
                 f"that are multiples of {side}; fit it with mogao.data.images first"
             )
+        rows, cols = height // side, width // side
+        most = math.isqrt(self.config.num_positions)
+        if self.config.positions == "crop" and max(rows, cols) > most:
+            raise RequestError(
+                f"the vision encoder got a picture of {rows} x {cols} patches, but has positions "
+                f"for {most} x {most}; scale it to at most {most * side} pixels a side"
+            )
         patches = rearrange(
             pixels, "n c (rows p) (cols q) -> n (rows cols) (p q c)", p=side, q=side
         )
-        grid = torch.tensor([[height // side, width // side]])
+        grid = torch.tensor([[rows, cols]])
         dtype = self.compute_dtype or next(self.model.parameters()).dtype
         out = run_in(self.model, self.compute_dtype, patches.to(dtype), None, grid)
         features: Tensor = out.last_hidden_state
         return features
 
 
-def _one_grid(model: Any) -> Any:
+def _one_grid(model: Any, *, crop: bool) -> Any:
     """Let the network make one position table for a batch whose pictures share a grid.
 
     The library resamples its table once per picture; for equal grids the result is the same, and
-    where the grid is the learned one, resampling is the identity.
+    where the grid is the learned one, resampling is the identity. With `crop` the table is cut:
+    position row x side + col, as a tower has it that looks its positions up by number. Source:
+    arXiv 2505.14683, siglip_navit.py of the public code.
     """
     resample = model.embeddings.resize_positional_embeddings
 
@@ -157,22 +153,11 @@ def _one_grid(model: Any) -> Any:
         grids: Int64[Tensor, "1 2"],
         max_length: int,
     ) -> Float[Tensor, "1 tokens hidden"]:
-        if tuple(positions.shape[:2]) == tuple(grids[0].tolist()):
-            return positions.reshape(1, max_length, -1)
+        rows, cols = grids[0].tolist()
+        if crop or tuple(positions.shape[:2]) == (rows, cols):
+            return positions[:rows, :cols].reshape(1, max_length, -1)
         table: Tensor = resample(positions, grids, max_length)
         return table
 
     model.embeddings.resize_positional_embeddings = once
     return model
-
-
-def _shape_of(settings: Any) -> VisionConfig:
-    """The shape that a transformers config describes."""
-    return VisionConfig(
-        hidden=settings.hidden_size,
-        num_layers=settings.num_hidden_layers,
-        num_heads=settings.num_attention_heads,
-        ffn_hidden=settings.intermediate_size,
-        patch_pixels=settings.patch_size,
-        num_positions=settings.num_patches,
-    )

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from mogao.errors import CheckpointError
-from mogao.model.library import fill_weights, read_settings, run_in, seeded, write_weights
+from mogao.model.library import fill_weights, run_in, seeded, write_weights
+from mogao.model.storage import read_object
 
 
 def test_seeded_restores_the_global_generator() -> None:
@@ -54,4 +55,4 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 def test_settings_must_be_a_json_object(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text, encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"JSON|object"):
-        read_settings(tmp_path / "config.json")
+        read_object(tmp_path / "config.json")

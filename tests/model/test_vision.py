@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,67 @@ def test_a_pooling_head_in_the_file_is_left_out(tmp_path: Path) -> None:
     Siglip2VisionModel(settings).save_pretrained(tmp_path)
     encoder = VisionEncoder.load(tmp_path)
     assert not any(name.startswith("model.head") for name, _ in encoder.named_parameters())
+
+
+CROP = TINY.model_copy(update={"positions": "crop"})
+
+
+def test_cut_positions_are_looked_up_by_row_and_column() -> None:
+    encoder = VisionEncoder(CROP, seed=2).eval().requires_grad_(False)
+    model, image = encoder.model, picture(2, 3)
+    numbers = [row * 3 + col for row in range(2) for col in range(3)]  # the table is 3 x 3
+    narrow = [row * 3 + col for row in range(3) for col in range(2)]
+    for pixels, cols, ids in ((image, 3, numbers), (picture(3, 2), 2, narrow)):
+        patches = [
+            pixels[:, 16 * row : 16 * row + 16, 16 * col : 16 * col + 16].permute(1, 2, 0).flatten()
+            for row, col in (divmod(place, cols) for place in range(6))
+        ]
+        hidden = model.embeddings.patch_embedding(torch.stack(patches))
+        hidden = (hidden + model.embeddings.position_embedding.weight[ids])[None]
+        for layer in model.encoder.layers:
+            hidden = layer(hidden, None)
+        expected = model.post_layernorm(hidden)[0]
+        torch.testing.assert_close(encoder([pixels]), expected, atol=FLOAT32, rtol=1e-5)
+
+
+def test_at_the_learned_grid_cut_and_resampled_positions_agree() -> None:
+    cut, resampled = VisionEncoder(CROP, seed=2), VisionEncoder(TINY, seed=2)
+    assert torch.equal(cut([picture(3, 3)]), resampled([picture(3, 3)]))
+    assert not torch.equal(cut([picture(3, 2)]), resampled([picture(3, 2)]))
+
+
+def test_a_picture_beyond_the_cut_positions_is_refused() -> None:
+    encoder = VisionEncoder(CROP)
+    with pytest.raises(RequestError, match="4 x 2 patches, but has positions for 3 x 3"):
+        encoder([picture(4, 2)])
+
+
+def test_cut_positions_are_kept_in_the_folder_that_the_library_opens(tmp_path: Path) -> None:
+    encoder = VisionEncoder(CROP.model_copy(update={"norm_eps": 1e-5}), seed=2)
+    encoder.save(tmp_path, dtype=torch.float32)
+    again = VisionEncoder.load(tmp_path)
+    assert again.config == encoder.config
+    library = Siglip2VisionModel.from_pretrained(tmp_path)
+    assert library.config.layer_norm_eps == 1e-5
+    assert all(
+        torch.equal(weight, library.state_dict()[name])
+        for name, weight in again.model.state_dict().items()
+    )
+
+
+def test_positions_must_be_a_square_and_heads_must_share_the_width() -> None:
+    with pytest.raises(ValueError, match="square number, got 8"):
+        VisionConfig(num_positions=8)
+    with pytest.raises(ValueError, match="multiple of num_heads"):
+        VisionConfig(hidden=64, num_heads=3)
+
+
+def test_a_folder_of_another_family_is_named(encoder: VisionEncoder, tmp_path: Path) -> None:
+    encoder.save(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(settings | {"model_type": "clip"}))
+    with pytest.raises(CheckpointError, match="model_type is 'clip'"):
+        VisionEncoder.load(tmp_path)
 
 
 def test_sides_off_the_patch_size_are_refused(encoder: VisionEncoder) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -34,6 +34,7 @@ class Foreign:
     shape: tuple[int, ...]
 
 
+@runtime_checkable
 class Form(Protocol):
     """How foreign tensors become one of ours; exact both ways, in any dtype."""
 
