@@ -181,6 +181,49 @@ def train(
         command.run(loaded, out, resume=resume, as_json=as_json)
 
 
+@app.command()
+@verb
+def plan(
+    target: Annotated[str, typer.Argument(metavar="CONFIG.yaml|PRESET|MODEL_FOLDER")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="key.path=value")] = None,
+    *,
+    devices: Annotated[int, typer.Option(min=1, help="How many, all alike.")] = 1,
+    memory: Annotated[float, typer.Option(min=0.001, help="GB (10^9 bytes) of each.")] = 80.0,
+    train_only: Annotated[bool, typer.Option("--train", help="Only training.")] = False,
+    serve_only: Annotated[bool, typer.Option("--serve", help="Only serving.")] = False,
+    device_tflops: Annotated[
+        float, typer.Option(min=0.001, help="Of each; 312 is an A100 in bfloat16.")
+    ] = 312.0,
+    efficiency: Annotated[
+        float, typer.Option(min=0.001, max=1.0, help="Share of that rate that a step reaches.")
+    ] = 0.4,
+    picture: Annotated[
+        int | None, typer.Option(min=1, help="Pixels a side; else what the model draws, or 512.")
+    ] = None,
+    pictures: Annotated[int, typer.Option(min=1, help="Pictures of a document.")] = 4,
+    text_tokens: Annotated[int, typer.Option(min=1, help="Text tokens before each.")] = 128,
+    seed: Seed = 0,  # noqa: ARG001  # every verb takes --seed
+    as_json: Json = False,
+) -> None:
+    """Say what a model costs: parameters, FLOPs, memory, what fits, about how fast."""
+    from mogao.commands import plan as command
+
+    subject = command.open_subject(
+        target,
+        overrides or [],
+        side_pixels=picture,
+        pictures=pictures,
+        text_tokens=text_tokens,
+    )
+    both = train_only == serve_only
+    command.run(
+        subject,
+        command.Machine(devices, memory * 1e9, tflops=device_tflops, efficiency=efficiency),
+        command.Shown(train=both or train_only, serve=both or serve_only),
+        as_json=as_json,
+    )
+
+
 @app.command(name="eval")
 @verb
 def evaluate(
@@ -257,6 +300,55 @@ def sweep(
         command.plan(loaded, config, as_json=as_json)
     else:
         command.run(loaded, config, out, as_json=as_json)
+
+
+@app.command()
+@verb
+def convert(
+    words: Annotated[
+        list[str], typer.Argument(metavar="SRC DST [key.path=value]", help="DST with --compose.")
+    ],
+    *,
+    from_family: Annotated[
+        str | None, typer.Option("--from", metavar="FAMILY", help="SRC is a folder of FAMILY.")
+    ] = None,
+    to_family: Annotated[
+        str | None, typer.Option("--to", metavar="FAMILY", help="DST becomes one of FAMILY.")
+    ] = None,
+    compose: Annotated[
+        str | None,
+        typer.Option(metavar="llm=PATH [vision=PATH] [vae=PATH]", help="A model from parts."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE.yaml", help="Changes of the model's config.")
+    ] = None,
+    visual_from: Annotated[
+        str, typer.Option(help="Visual branch: a copy of text, or none: new weights.")
+    ] = "text",
+    dtype: Annotated[str, typer.Option(help="Stored type: keep, bfloat16 or float32.")] = "keep",
+    max_shard_gb: Annotated[float, typer.Option(help="Largest weight file.")] = 4.0,
+    restart: Annotated[
+        bool, typer.Option(help="Start over where unfinished work had other settings.")
+    ] = False,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Make a model from the weights of others, or write them back; run again to go on."""
+    from mogao.commands import convert as command
+
+    request = command.Request(
+        words,
+        from_family=from_family,
+        to_family=to_family,
+        compose=compose,
+        config=config,
+        visual_from=visual_from,
+        dtype=dtype,
+        max_shard_gb=max_shard_gb,
+        seed=seed,
+        restart=restart,
+    )
+    command.run(request, as_json=as_json)
 
 
 @app.command()

@@ -7,8 +7,8 @@ sampling and serving read the same folder.
 
 from __future__ import annotations
 
-import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import nn
 from mogao import config as configs
 from mogao.config import GenerationConfig, ModelConfig, RuntimeConfig
 from mogao.errors import CheckpointError, ConfigError
+from mogao.model.count import count_parameters
 from mogao.model.hardware import pick_device, pick_dtype
 from mogao.model.init import initialise
 from mogao.model.library import seeded
@@ -26,6 +27,7 @@ from mogao.model.storage import (
     check_finite,
     find_folder,
     load_strict,
+    read_object,
     read_tensors,
     sha256,
     weight_files,
@@ -37,6 +39,7 @@ from mogao.model.vision import VisionEncoder
 from mogao.packing.mask import MaskRule
 from mogao.sampling.codes import Parts
 from mogao.sampling.session import Session
+from mogao.sampling.slabs import row_bytes
 from mogao.tokenizer import Tokenizer
 
 CARD = """# {name}
@@ -128,7 +131,7 @@ class Mogao:
         vision = VisionEncoder.load(folder / "vision")
         for module, part in ((autoencoder, "vae"), (vision, "vision")):
             check_finite(module.state_dict().items(), where=folder / part)
-        if (autoencoder.config, vision.config) != (config.autoencoder, config.vision):
+        if vision.config != config.vision or not config.autoencoder.admits(autoencoder.config):
             raise CheckpointError(f"{folder}: vae/ or vision/ differs in shape from config.json")
         parts = Parts(config, transformer, autoencoder, vision, tokenizer)
         _place(parts, compute_dtype, device)
@@ -224,8 +227,8 @@ class Mogao:
 
     def _cache_bytes(self) -> dict[str, int]:
         """Keys and values of one token, and of both copies of a picture of the default size."""
-        config, image = self.config.transformer, self.generation.image
-        token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * self.dtype.itemsize
+        image = self.generation.image
+        token = row_bytes(self.config.transformer, self.dtype)
         tokens = image.height * image.width // self.config.token_pixels**2
         return {"token": token, "picture": 2 * tokens * token}
 
@@ -248,13 +251,9 @@ class Mogao:
         return CARD.format(name=self.config.name, rows=rows)
 
     def _parameters(self) -> dict[str, int]:
-        """Numbers of parameters by part; each weight counts once."""
-        counts = dict.fromkeys(("text", "visual", "embeddings", "connector", "time"), 0)
-        for name, weight in self.parts.transformer.named_parameters():
-            counts[_part_of(name)] += weight.numel()
-        for part, module in (("vision", self.parts.vision), ("vae", self.parts.autoencoder)):
-            counts[part] = sum(weight.numel() for weight in module.parameters())
-        return counts
+        """Numbers of parameters by part."""
+        parts = self.parts
+        return count_parameters(parts.transformer, parts.vision, parts.autoencoder)
 
 
 def load_config(name: str | Path) -> ModelConfig:
@@ -302,43 +301,38 @@ def load_tokenizer(name: str | Path) -> Tokenizer:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    if not path.is_file():
         raise CheckpointError(
-            f"cannot read {path}: {error.strerror}; a model folder needs config.json, "
+            f"cannot read {path}: no such file; a model folder needs config.json, "
             "model.safetensors, vae/, vision/ and tokenizer.json"
-        ) from None
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path} must hold an object, got {type(data).__name__}")
-    return data
+        )
+    return read_object(path)
 
 
 def _place(parts: Parts, dtype: torch.dtype, device: torch.device) -> None:
-    """Move all networks and cast what computes in `dtype`, so that no step casts a weight."""
-    transformer = parts.transformer.to(device).eval()
-    # Norms, times and their modulation compute in float32.
-    transformer.float()
-    head = transformer.velocity_head
-    timed = [transformer.embedding.time, transformer.modulator, head.modulation]
-    kept = {id(module) for root in timed for module in root.modules()}
-    for module in transformer.modules():
-        if isinstance(module, nn.Linear | nn.Embedding) and id(module) not in kept:
-            module.to(dtype)
+    """Move all networks and cast what computes in `dtype`, so that no step casts a weight.
+
+    One weight after another: a large model must not lie in memory in two types at once.
+    """
+    transformer = parts.transformer.eval()
+    for weight, own in sampling_dtypes(transformer, dtype):
+        weight.data = weight.data.to(device, own)
+    transformer.to(device)
     parts.autoencoder.to(device=device, dtype=dtype).eval()
     parts.vision.to(device=device, dtype=dtype).eval()
 
 
-def _part_of(name: str) -> str:
-    """The part that a transformer weight is counted under."""
-    if ".text." in name or name.startswith("text_head.norm"):
-        return "text"
-    if name.startswith(("embedding.tokens", "text_head.")):
-        return "embeddings"
-    if name.startswith("embedding.connector"):
-        return "connector"
-    if name.startswith(("embedding.time", "modulator", "velocity_head.modulation")):
-        return "time"
-    return "visual"
+def sampling_dtypes(
+    transformer: MogaoTransformer, dtype: torch.dtype
+) -> Iterator[tuple[nn.Parameter, torch.dtype]]:
+    """Yield each weight of a transformer with the type that it is sampled in.
+
+    Norms, times and their modulation compute in float32, everything else in `dtype`.
+    """
+    head = transformer.velocity_head
+    timed = [transformer.embedding.time, transformer.modulator, head.modulation]
+    kept = {id(module) for root in timed if root is not None for module in root.modules()}
+    for module in transformer.modules():
+        is_matrix = isinstance(module, nn.Linear | nn.Embedding) and id(module) not in kept
+        for weight in module.parameters(recurse=False):
+            yield weight, dtype if is_matrix else torch.float32

@@ -205,7 +205,7 @@ def test_an_index_cannot_lead_out_of_its_folder(folder: Path, tmp_path: Path) ->
     (folder / "model.safetensors").rename(tmp_path / "outside.safetensors")
     index = {"weight_map": {"a": "../outside.safetensors"}}
     (folder / storage.INDEX).write_text(json.dumps(index))
-    with pytest.raises(CheckpointError, match="shards are missing"):
+    with pytest.raises(CheckpointError, match="names a file outside of itself"):
         Mogao.from_pretrained(folder)
 
 

@@ -19,7 +19,7 @@ from tests.tiny import tiny_model
 ROOT = Path(__file__).resolve().parent.parent
 SHOWN = (
     "README.md", "CONTRIBUTING.md", "docs/start.md", "docs/training.md", "docs/data.md",
-    "docs/sampling.md", "docs/evaluation.md",
+    "docs/sampling.md", "docs/evaluation.md", "docs/plan.md",
 )  # fmt: skip
 
 

@@ -21,7 +21,8 @@ PACKAGE = ROOT / "mogao"
 # Lowest first; a module may import its own layer and those below it. A longer name wins.
 LAYERS = (
     ("mogao", "mogao.errors", "mogao.config", "mogao.sequence", "mogao.files", "mogao.provenance"),
-    ("mogao.tokenizer", "mogao.data"),
+    ("mogao.tokenizer", "mogao.tokenizer_files", "mogao.tokenizer_foreign",
+     "mogao.tokenizer_words", "mogao.data"),
     ("mogao.packing",),
     ("mogao.model", "mogao.flow", "mogao.loss"),
     ("mogao.sampling", "mogao.pipeline"),

@@ -26,3 +26,6 @@ COPIED_WEIGHTS = 1e-4
 
 AUTOENCODER_DECIBEL = 28.0
 """Least PSNR of the shipped autoencoder on unseen scenes, in dB."""
+
+REAL_WEIGHTS = 1e-3
+"""A language model of thirty layers here against its own library, float32: logits of a text."""

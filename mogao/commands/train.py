@@ -30,7 +30,7 @@ def load_run(path: Path, overrides: list[str]) -> RunConfig:
 
 def plan(config: RunConfig, *, as_json: bool) -> None:
     """Print what a run would do."""
-    from mogao.training.plan import dry_run
+    from mogao.plan.dry_run import dry_run
 
     facts = dry_run(config)
     lines = [f"{name}: {value}" for name, value in facts.items()]

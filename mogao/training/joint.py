@@ -100,6 +100,7 @@ class JointTraining:
         self.config, self.task, self.device = config, config.task, device
         self.parts, self.generation = build_parts(config, device=device, dtype=dtype)
         self.module = JointModel(self.parts, build_alignment(config, self.parts)).to(device)
+        self.parts.transformer.recomputes_layers = self.task.recompute_layers
         if should_compile(config, device):
             self.parts.transformer.compile_layers()
         self._latents = LatentCache(self._encode, max_bytes=self.task.latent_cache_bytes)
@@ -118,9 +119,7 @@ class JointTraining:
         return {
             name: heights.get(".".join(name.split(".")[-2:]), ())
             for name, parameter in self.module.named_parameters()
-            if parameter.requires_grad
-            and parameter.ndim == 2
-            and (".blocks." in name or ".layers." in name)
+            if parameter.requires_grad and is_hidden_matrix(name, parameter)
         }
 
     def next_batch(self) -> JointBatch:
@@ -252,6 +251,11 @@ def lay_out_drawn(
         end_loss=end_loss,
         drop=drop,
     )
+
+
+def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether Muon may train a parameter: the matrices of all layers, encoder included."""
+    return parameter.ndim == 2 and (".blocks." in name or ".layers." in name)
 
 
 def should_compile(config: RunConfig, device: torch.device) -> bool:

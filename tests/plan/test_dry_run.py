@@ -16,21 +16,21 @@ from mogao.config import (
     VisionTask,
 )
 from mogao.errors import ConfigError
+from mogao.model.count import TRANSFORMER_PARTS, build_on_meta, count_parameters
 from mogao.model.hardware import pick_dtype
 from mogao.model.transformer import MogaoTransformer
 from mogao.model.vae import Autoencoder
 from mogao.model.vision import VisionEncoder
+from mogao.plan.dry_run import dry_run
 from mogao.training.alignment import Alignment
-from mogao.training.plan import count_parameters, dry_run
 from mogao.training.vision import WordReader
 
 
 def test_counts_are_those_of_the_real_network():
     model = ModelConfig()
-    counts = count_parameters(model)
+    counts = count_parameters(*build_on_meta(model))
     real = sum(p.numel() for p in MogaoTransformer(model.transformer).parameters())
-    assert counts["text"] == counts["visual"]
-    assert counts["text"] + counts["visual"] + counts["shared"] == real
+    assert sum(counts[part] for part in TRANSFORMER_PARTS) == real
 
 
 def test_a_joint_plan_names_tokens_and_memory():
@@ -43,7 +43,7 @@ def test_a_joint_plan_names_tokens_and_memory():
 def test_an_autoencoder_plan_trains_the_autoencoder_only():
     plan = dry_run(RunConfig(task=AutoencoderTask(batch_images=16)))
     assert plan["images_per_step"] == 16
-    assert plan["trained_parameters"] == plan["parameters"]["autoencoder"]
+    assert plan["trained_parameters"] == plan["parameters"]["vae"]
 
 
 def test_a_decoder_plan_trains_the_decoder_only(tmp_path):
@@ -51,7 +51,7 @@ def test_a_decoder_plan_trains_the_decoder_only(tmp_path):
     autoencoder.save(tmp_path / "vae")
     plan = dry_run(RunConfig(task=AutoencoderTask(decoder_of=str(tmp_path))))
     decoder = sum(p.numel() for p in autoencoder.kl.decoder.parameters())
-    assert plan["trained_parameters"] == decoder < plan["parameters"]["autoencoder"]
+    assert plan["trained_parameters"] == decoder < plan["parameters"]["vae"]
 
 
 def test_an_unknown_dtype_is_refused():
