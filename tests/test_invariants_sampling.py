@@ -15,19 +15,16 @@ from mogao.config import (
 )
 from mogao.packing.layout import TokenKind, lay_out
 from mogao.packing.pack import pack
-from mogao.packing.positions import image_positions
 from mogao.packing.spans import Origin, keep
 from mogao.pipeline import Mogao
 from mogao.sampling.context import Context, read
-from mogao.sampling.groups import DenoiseGroup, Run
+from mogao.sampling.groups import DenoiseGroup
 from mogao.sequence import ImageSegment, InterleavedSequence, Segment, TextSegment
 from tests.branches import (
     DROPS,
-    GRID,
     PRESET_DROPS,
     SIZE,
     VARIANTS,
-    T,
     branch_layouts,
     cached_velocities,
     conversation,
@@ -183,7 +180,7 @@ def test_text_is_blind_to_latents(model: Mogao) -> None:
     runner, spans = session.state.runner, session.state.transcript.spans
 
     class Scrambled:
-        boundary = ()
+        boundary: tuple[int, ...] = ()
         features = staticmethod(session.state.codes.features)
 
         @staticmethod
@@ -191,7 +188,7 @@ def test_text_is_blind_to_latents(model: Mogao) -> None:
             return 100 * torch.ones_like(session.state.codes.latents(span))  # type: ignore[arg-type]
 
     states = []
-    for codes in (session.state.codes, Scrambled):
+    for codes in (session.state.codes, Scrambled()):
         context = Context(runner, drop=KEEP_ALL)
         read([(context, spans)], codes, runner=runner)
         assert context.logits is not None

@@ -120,8 +120,8 @@ def bagel_settings(config: TransformerConfig) -> dict[str, dict[str, Any]]:
     differing = [name for name in SHARED if getattr(config, name) != getattr(known, name)]
     differing += [] if config.layout == layout else ["layout"]
     if differing or tables is None or config.latent_dim % patch**2:
-        names = ", ".join(differing or ["grid_tables or latent_dim"])
-        raise CheckpointError(f"bagel cannot express this model: {names} must be as in {PRESET}")
+        wrong = ", ".join(differing or ["grid_tables or latent_dim"])
+        raise CheckpointError(f"bagel cannot express this model: {wrong} must be as in {PRESET}")
     written = write_settings(config, traits=DECODER)[CONFIG]
     language = written | {"qk_norm": True, "layer_module": LAYER_MODULE}
     names = {ours: theirs for theirs, ours in ACTIVATIONS.items()}
