@@ -44,13 +44,27 @@ def project(
 ) -> Float[Tensor, "*rows outputs"]:
     """Return x W^T + b; all of one dtype, sums in float32."""
     is_compiled = torch.compiler.is_compiling() and not torch.is_grad_enabled()
-    is_plain = type(weight) in (Tensor, nn.Parameter)  # a quantised matrix knows its own product
-    if is_compiled and is_plain and x.shape[:-1].numel() == 1:
+    if is_compiled and x.shape[:-1].numel() == 1:
         # One row: the compiler's own product, fused with what surrounds it, reads the weight once;
-        # the library's packs it anew in every call.
-        out = (weight.float() * x.reshape(-1).float()).sum(dim=-1).view(*x.shape[:-1], -1)
-        return (out if bias is None else out + bias.float()).to(x.dtype)
+        # the library's packs it anew in every call, and that of 8 bits is not bound by memory.
+        found = _stored(weight)
+        if found is not None:
+            rows, scale = found
+            out = (rows.float() * x.reshape(-1).float()).sum(dim=-1)
+            out = (out if scale is None else out * scale).view(*x.shape[:-1], -1)
+            return (out if bias is None else out + bias.float()).to(x.dtype)
     return F.linear(x, weight, bias)
+
+
+def _stored(weight: Tensor) -> tuple[Tensor, Tensor | None] | None:
+    """What a matrix is in memory, and a factor for each row; None for other quantised ones."""
+    if type(weight) in (Tensor, nn.Parameter):
+        return weight, None
+    # As `mogao.model.ready` makes them: 8 bits around zero, one scale a row.
+    stored, scale = getattr(weight, "qdata", None), getattr(weight, "scale", None)
+    if stored is None or scale is None or scale.shape != (len(weight), 1):
+        return None
+    return stored, scale.flatten()
 
 
 class RMSNorm(nn.Module):
