@@ -6,8 +6,10 @@ A program of its own: what checks types in the tests cannot be compiled.
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 
 import numpy as np
+import torch
 from torch._dynamo.utils import counters
 
 from mogao.config import GenerationConfig, ImageSamplingConfig, RuntimeConfig
@@ -16,6 +18,25 @@ from mogao.sampling.engine import Engine
 from mogao.sampling.session import Session
 from mogao.sequence import Pixels
 from tests.tiny import picture, tiny_generation, tiny_model
+
+WIDE: dict[str, int] = {"hidden": 64, "ffn_hidden": 128}
+"""So wide that a product of one row is added up in parts."""
+
+
+def error_of_bytes() -> float | None:
+    """How far the compiled product of one row with 8-bit matrices is from the library's."""
+    if find_spec("torchao") is None:
+        return None
+    eager, compiled = (tiny_model(**WIDE).parts.transformer for _ in range(2))
+    make_ready(eager, RuntimeConfig(weights="int8"))
+    make_ready(compiled, RuntimeConfig(weights="int8", compile="default"))
+    ids, positions = torch.tensor([5]), torch.full((1, 3), 16.0)
+    past = torch.randn(2, 2, 1, 2, 16, 8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected, got = (
+            model.text_step(ids, positions, past=past, bias=None)[0] for model in (eager, compiled)
+        )
+    return float((got - expected).abs().max() / expected.abs().max())
 
 
 def program(session: Session) -> tuple[str, Pixels]:
@@ -27,7 +48,7 @@ def program(session: Session) -> tuple[str, Pixels]:
 
 def main() -> None:
     """Run the program in both ways, then texts and pictures of other sizes."""
-    plain, compiled = tiny_model(), tiny_model()
+    plain, compiled = tiny_model(**WIDE), tiny_model(**WIDE)
     make_ready(compiled.parts.transformer, RuntimeConfig(compile="default"))
     expected, got = program(plain.session()), program(compiled.session())
     two_branches = GenerationConfig(
@@ -49,6 +70,7 @@ def main() -> None:
         ),
         "compiled": first,
         "compiled_later": sum(counters["frames"].values()) - first,
+        "error_of_bytes": error_of_bytes(),
     }
     print(json.dumps(result))  # noqa: T201 - the result of this program
 
