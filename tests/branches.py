@@ -48,6 +48,15 @@ DROPS = PRESET_DROPS | {
     "tagged": Drop(tags=("aside",)),
     "tagged, moved up": Drop(tags=("aside",), keep_positions=False),
 }
+READS_LATENTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "earlier": dict.fromkeys(("text", "vit", "clean", "noisy"), ("text", "vit", "clean")),
+    "own": {
+        "text": ("text",),
+        "vit": ("vit", "clean"),
+        "clean": ("clean",),
+        "noisy": ("noisy",),
+    },
+}
 VARIANTS: dict[str, dict[str, Any]] = {
     "nano": {},
     "same axes, own routing, time at the input": {
@@ -56,20 +65,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "time": InputTime(),
     },
     "text reads latents, swiglu, low-rank time": {
-        "visibility": {
-            "earlier": {
-                "text": ("text", "vit", "clean"),
-                "vit": ("text", "vit", "clean"),
-                "clean": ("text", "vit", "clean"),
-                "noisy": ("text", "vit", "clean"),
-            },
-            "own": {
-                "text": ("text",),
-                "vit": ("vit", "clean"),
-                "clean": ("clean",),
-                "noisy": ("noisy",),
-            },
-        },
+        "visibility": READS_LATENTS,
         "ffn": "swiglu",
         "time": LowRankAdaLN(rank=4),
         "qkv_bias": True,
@@ -85,20 +81,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "text_frame": True,
             "vit_size": {"patch_pixels": 16, "longest": 32, "shortest": 16},
         },
-        "visibility": {
-            "earlier": {
-                "text": ("text", "vit", "clean"),
-                "vit": ("text", "vit", "clean"),
-                "clean": ("text", "vit", "clean"),
-                "noisy": ("text", "vit", "clean"),
-            },
-            "own": {
-                "text": ("text",),
-                "vit": ("vit", "clean"),
-                "clean": ("clean",),
-                "noisy": ("noisy",),
-            },
-        },
+        "visibility": READS_LATENTS,
         "grid_tables": {"vit_side": 3, "latent_side": 4},
         "connector_activation": "gelu_tanh",
         "ffn": "swiglu",

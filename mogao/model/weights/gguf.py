@@ -17,12 +17,12 @@ from einops import rearrange
 from torch import Tensor
 
 from mogao.errors import CheckpointError, ConfigError
-from mogao.tokenizer_words import WORDS
+from mogao.tokenizer_files import TokenizerData, frame_of
 
 TYPE_CONTROL, TYPE_USER_DEFINED = 3, 4
 """Types of added tokens: hidden in text, and shown. Source: `TokenType` of the gguf package."""
 WORDS_OF = {"smollm": "smollm"}
-"""How text is cut into words: `tokenizer.ggml.pre` to a key of `WORDS`."""
+"""How text is cut into words: `tokenizer.ggml.pre` to a key of `mogao.tokenizer_words.WORDS`."""
 SIZES = {
     "vocab_size": "vocab_size",
     "embedding_length": "hidden_size",
@@ -163,28 +163,12 @@ def _tokenizer(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         for i, kind in enumerate(fields["tokenizer.ggml.token_type"])
         if kind in (TYPE_CONTROL, TYPE_USER_DEFINED)
     ]
-    tokenizer = {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": added,
-        "normalizer": None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": WORDS[WORDS_OF[pre]]},
-        "post_processor": None,
-        "decoder": WORDS["gpt2"][0],
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": {token: i for i, token in enumerate(tokens)},
-            "merges": [merge.split(" ") for merge in fields["tokenizer.ggml.merges"]],
-        },
+    frame = frame_of(TokenizerData({}, [], words=WORDS_OF[pre]))
+    vocabulary = {
+        "vocab": {token: i for i, token in enumerate(tokens)},
+        "merges": [merge.split(" ") for merge in fields["tokenizer.ggml.merges"]],
     }
+    tokenizer = frame | {"added_tokens": added, "model": frame["model"] | vocabulary}
     named = {"bos_token": "bos", "eos_token": "eos", "pad_token": "padding", "unk_token": "unknown"}
     ids = {ours: fields.get(f"tokenizer.ggml.{name}_token_id") for ours, name in named.items()}
     return {
