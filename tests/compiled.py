@@ -19,7 +19,7 @@ from mogao.sampling.session import Session
 from mogao.sequence import Pixels
 from tests.tiny import picture, tiny_generation, tiny_model
 
-WIDE: dict[str, int] = {"hidden": 64, "ffn_hidden": 128}
+WIDE: dict[str, int] = {"hidden": 64, "ffn_hidden": 512}
 """So wide that a product of one row is added up in parts."""
 
 

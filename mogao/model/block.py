@@ -27,6 +27,8 @@ EitherBranch = Float[Tensor, "_ hidden"]  # the branches have different numbers 
 # an equally long stretch of the branch's tokens.
 Modulation = Float[Tensor, "groups 6 hidden"]
 
+LONG_ROW = 512  # measured at widths of 256 and 576; docs/lab.md
+
 
 class Linear(nn.Linear):
     """A linear layer that computes in the dtype of its input; weights may be kept in float32."""
@@ -62,9 +64,11 @@ def _row_product(
 ) -> Float32[Tensor, " outputs"]:
     """Return the product of a matrix, maybe of bytes, with a vector, as compilers make it fast.
 
-    A plain sum waits for the addition before; four parts are added up before it has to.
+    A plain sum waits for the addition before; four parts are added up before it has to. Short
+    rows end before that pays.
     """
-    parts = 4 if rows.shape[1] % 64 == 0 else 1
+    length = rows.shape[1]
+    parts = 4 if length >= LONG_ROW and length % 64 == 0 else 1
     pairs = zip(rows.chunk(parts, dim=1), x.chunk(parts), strict=True)
     return reduce(torch.add, [part.float() * y.float() for part, y in pairs]).sum(dim=-1)
 
