@@ -20,7 +20,6 @@ from lmms_eval.api.model import lmms
 from lmms_eval.models.model_utils.progress import make_progress
 from lmms_eval.utils import eval_logger
 
-from mogao.bridges.likelihood import likelihood_of
 from mogao.bridges.lmms_requests import (
     Request,
     answer_text,
@@ -35,6 +34,7 @@ from mogao.bridges.lmms_requests import (
 )
 from mogao.config import GenerationConfig, override, parse
 from mogao.errors import RequestError
+from mogao.evaluation.likelihood import likelihood_of
 from mogao.evaluation.player import seed_of
 from mogao.pipeline import Mogao
 from mogao.sampling.engine import Engine
