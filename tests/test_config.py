@@ -22,6 +22,7 @@ from mogao.config import (
     RecordsConfig,
     RunConfig,
     TextSamplingConfig,
+    TransformerConfig,
     VisionTask,
     load,
     override,
@@ -210,3 +211,18 @@ def test_any_values_survive_saving(
     )
     save(config, path)
     assert load(RunConfig, path).model_dump_json() == config.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layout": {"boundary": "part"}}, "text_frame"),
+        ({"layout": {"text_frame": True}}, "begin: false"),
+        ({"hidden": 34, "grid_tables": {}}, "multiple of 4"),
+    ],
+)
+def test_tables_that_cannot_work_together_are_refused(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        TransformerConfig.model_validate(changes)

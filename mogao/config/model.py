@@ -188,6 +188,8 @@ class TransformerConfig(Config):
     def _heads(self) -> TransformerConfig:
         if self.num_heads % self.num_kv_heads:
             raise ValueError("num_heads must be a multiple of num_kv_heads")
+        if self.grid_tables is not None and self.hidden % 4:
+            raise ValueError("grid_tables need a hidden width that is a multiple of 4")
         return self
 
     @property
