@@ -1,4 +1,4 @@
-"""The proxy world, as tests use it: 16 concepts, 6 colours, pictures of 64 pixels."""
+"""A smaller world, as tests use it: 16 concepts, 6 colours, pictures of 64 pixels."""
 
 from __future__ import annotations
 

@@ -50,6 +50,12 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest(
     assert refusal(RunConfig, data) == f"unknown key {path!r} (did you mean {near!r}?)"
 
 
+def test_a_known_key_in_a_wrong_place_is_told_its_place() -> None:
+    assert refusal(RunConfig, {"head_dim": 8}) == (
+        "unknown key 'head_dim' (it belongs at 'task.model.transformer.head_dim')"
+    )
+
+
 def test_an_unknown_key_that_is_near_to_none_gets_them_all() -> None:
     assert refusal(FlowConfig, {"zzzzz": 1}) == "unknown key 'zzzzz' (known: mean, shift, std)"
 

@@ -6,6 +6,7 @@ In: YAML, JSON, `key.path=value` overrides. Out: frozen pydantic values. It know
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -117,7 +118,7 @@ def _explain(cls: type[Config], item: Any, data: Any) -> str:
     """One pydantic error as 'path: got, expected, hint'."""
     path = ".".join(_own_path(item["loc"], data))
     if item["type"] == "extra_forbidden":
-        return f"unknown key {path!r} ({nearest(str(item['loc'][-1]), _known_keys(cls))})"
+        return f"unknown key {path!r} ({_hint(cls, str(item['loc'][-1]))})"
     return f"{path or 'config'}: {item['msg']} (got {item['input']!r:.80})"
 
 
@@ -131,10 +132,27 @@ def _own_path(parts: Sequence[str | int], data: Any) -> Iterator[str]:
             data = data[part] if is_key or is_place else None
 
 
-def _known_keys(cls: type[BaseModel]) -> set[str]:
-    """All field names below a config class, for hints."""
-    keys: set[str] = set()
+def _hint(cls: type[BaseModel], key: str) -> str:
+    """Where a known key belongs, or which known key is like an unknown one."""
+    places = _places(cls)
+    return f"it belongs at {places[key]!r}" if key in places else nearest(key, places)
+
+
+def _places(cls: type[BaseModel]) -> dict[str, str]:
+    """Every key below a config class, with the shortest path to it."""
     schema = cls.model_json_schema()
-    for part in [schema, *schema.get("$defs", {}).values()]:
-        keys.update(part.get("properties", {}))
-    return keys
+    places: dict[str, str] = {}
+    entered: set[str] = set()
+    waiting: deque[tuple[str, Any]] = deque([("", schema)])
+    while waiting:
+        path, part = waiting.popleft()
+        name = str(part.get("$ref", "")).rpartition("/")[2]
+        if name and name not in entered:
+            entered.add(name)
+            waiting.append((path, schema["$defs"][name]))
+        waiting.extend((path, one) for key in ("anyOf", "oneOf") for one in part.get(key, []))
+        for key, below in part.get("properties", {}).items():
+            own = f"{path}.{key}" if path else key
+            places.setdefault(key, own)
+            waiting.append((own, below))
+    return places
