@@ -50,6 +50,14 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest(
     assert refusal(RunConfig, data) == f"unknown key {path!r} (did you mean {near!r}?)"
 
 
+@pytest.mark.parametrize(
+    "data",
+    [{"max_steps": True}, {"max_minutes": False}, {"optim": {"learning_rate": True}}],
+)
+def test_a_boolean_is_no_number(data: dict[str, Any]) -> None:
+    assert "takes numbers, neither true nor false" in refusal(RunConfig, data)
+
+
 def test_a_known_key_in_a_wrong_place_is_told_its_place() -> None:
     assert refusal(RunConfig, {"head_dim": 8}) == (
         "unknown key 'head_dim' (it belongs at 'task.model.transformer.head_dim')"

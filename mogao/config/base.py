@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mogao.errors import ConfigError, nearest
 from mogao.files import atomic_write
@@ -30,6 +30,15 @@ class Config(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_no_truths(cls, data: Any) -> Any:
+        """`max_steps: yes` would be read as 1."""
+        for name, value in data.items() if isinstance(data, Mapping) else ():
+            if name in cls.model_fields and _is_numeric(cls, name) and _has_truth(value):
+                raise ValueError(f"{name} takes numbers, neither true nor false")
+        return data
 
 
 C = TypeVar("C", bound=Config)
@@ -112,6 +121,27 @@ def save(config: Config, path: str | Path) -> None:
     else:
         text = yaml.safe_dump(data, sort_keys=False)
     atomic_write(path, text)
+
+
+def _is_numeric(cls: type[BaseModel], name: str) -> bool:
+    """Whether a field takes numbers or collections of them, and no booleans."""
+    annotation = cls.model_fields[name].annotation
+    is_number = _holds(annotation, int) or _holds(annotation, float)
+    return is_number and not _holds(annotation, bool)
+
+
+def _holds(annotation: Any, kind: type) -> bool:
+    """Whether a type is, or is made of, another."""
+    return annotation is kind or any(_holds(part, kind) for part in get_args(annotation))
+
+
+def _has_truth(value: Any) -> bool:
+    """Whether plain data is a boolean or holds one."""
+    if isinstance(value, Mapping):
+        return any(map(_has_truth, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_truth, value))
+    return isinstance(value, bool)
 
 
 def _explain(cls: type[Config], item: Any, data: Any) -> str:
