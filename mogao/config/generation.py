@@ -149,6 +149,8 @@ class EngineConfig(Config):
     """Sessions that wait for a place; more are refused."""
     step_tokens: Count = 4096
     """Most tokens of one joined forward pass; a longer step runs alone."""
+    max_events: Count = 256
+    """Events of a stream that its reader has not taken; the session then waits for the reader."""
 
 
 class RuntimeConfig(Config):

@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -31,7 +30,7 @@ from mogao.sampling.runner import (
     slab_pool,
 )
 from mogao.sampling.session import Session
-from mogao.sampling.tickets import Ask, EventStream, Ticket, Work
+from mogao.sampling.tickets import Ask, EventStream, Pipe, Ticket, Work
 
 PATIENCE = 0.02
 """Seconds that jobs wait for one that computes something of its own, before they go on without."""
@@ -186,6 +185,8 @@ class Engine:
     ) -> EventStream:
         """Return the events of one session as they come; closing the stream cancels it.
 
+        A session that is `max_events` ahead of its reader waits; the others go on without it.
+
         Args:
             events: Prepares the session and returns its stream.
             seed: Of the session.
@@ -194,14 +195,14 @@ class Engine:
         Raises:
             BusyError: The queue is full, or the engine is closed.
         """
-        queue: SimpleQueue[Event | None] = SimpleQueue()
+        pipe = Pipe(self._config.max_events)
 
         def job(session: Session) -> None:
             for event in events(session):
-                queue.put(event)
+                pipe.put(event)
 
-        ticket = self.submit(job, seed=seed, generation=generation, on_done=lambda: queue.put(None))
-        return EventStream(queue, ticket)
+        pipe.ticket = self.submit(job, seed=seed, generation=generation, on_done=pipe.end)
+        return EventStream(pipe, pipe.ticket)
 
     def metrics(self) -> EngineMetrics:
         """Return what has been done so far."""

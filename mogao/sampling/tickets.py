@@ -21,6 +21,9 @@ from mogao.sampling.session import Session
 T = TypeVar("T")
 Work = Step | Callable[[], Any]
 
+_GLANCE = 0.2
+"""Seconds after which a job that waits for its reader looks whether it was cancelled."""
+
 
 class Ask:
     """What a job waits for: a step, a call, or a task, which is one step after another.
@@ -194,17 +197,54 @@ class Ticket(Generic[T]):
             self._on_done()
 
 
+class Pipe:
+    """Events on their way from a job to its reader, a limited number of them.
+
+    Attributes:
+        ticket: The job, once it is known.
+    """
+
+    def __init__(self, room: int) -> None:
+        self.ticket: Ticket[None] | None = None
+        self._events: SimpleQueue[Event | None] = SimpleQueue()
+        self._room = threading.Semaphore(room)
+
+    def put(self, event: Event) -> None:
+        """Hand over an event, as soon as there is room. Called by the job.
+
+        Raises:
+            CancelledError: The job was cancelled while it waited.
+        """
+        # A stream that is dropped may take no lock, so nobody can wake who waits here.
+        while not self._room.acquire(timeout=_GLANCE):
+            if self.ticket is not None and self.ticket.is_cancelled:
+                raise CancelledError("the job was cancelled")
+        self._events.put(event)
+
+    def end(self) -> None:
+        """Say that nothing comes any more; never waits. Called by the engine."""
+        self._events.put(None)
+
+    def get(self) -> Event | None:
+        """Wait for the next event; None behind the last. Called by the reader."""
+        event = self._events.get()
+        if event is not None:
+            self._room.release()
+        return event
+
+
 class EventStream(Iterator[Event]):
     """The events of one job as they come; closing or dropping it cancels the job."""
 
-    def __init__(self, queue: SimpleQueue[Event | None], ticket: Ticket[None]) -> None:
-        self._queue, self._ticket = queue, ticket
+    def __init__(self, pipe: Pipe, ticket: Ticket[None]) -> None:
+        self._pipe: Pipe | None = pipe
+        self._ticket = ticket
 
     def __next__(self) -> Event:
         """Wait for the next event; an error of the job is raised behind its last one."""
-        event = None if self._queue is _ENDED else self._queue.get()
+        event = self._pipe.get() if self._pipe else None
         if event is None:
-            self._queue = _ENDED
+            self._pipe = None
             self._ticket.result()
             raise StopIteration
         return event
@@ -219,6 +259,3 @@ class EventStream(Iterator[Event]):
         The garbage collector may do this in any thread, whatever that thread holds.
         """
         self._ticket.is_cancelled = True
-
-
-_ENDED: SimpleQueue[Event | None] = SimpleQueue()

@@ -342,9 +342,16 @@ def test_an_error_of_the_engine_itself_ends_all_who_wait(model: Mogao, monkeypat
     def broken(self, chosen):  # noqa: ARG001 - the method that it replaces
         raise ZeroDivisionError("a bug")
 
+    gate = threading.Event()
+
+    def late(session: Session) -> Told:
+        assert gate.wait(30)
+        return write(session)
+
     with Engine(model.parts, generation=tiny_generation()) as engine:
         monkeypatch.setattr(Engine, "_serve", broken)
-        tickets = [engine.submit(write, seed=seed) for seed in range(3)]
+        tickets = [engine.submit(late, seed=seed) for seed in range(3)]
+        gate.set()  # an engine that breaks at the first job takes no more
         for ticket in tickets:
             with pytest.raises((ZeroDivisionError, CancelledError)):
                 ticket.result(timeout=30.0)

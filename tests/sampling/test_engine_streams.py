@@ -1,0 +1,92 @@
+"""Streams of an engine: what happens when nobody reads them fast enough."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from mogao.config import EngineConfig
+from mogao.errors import CancelledError
+from mogao.pipeline import Mogao
+from mogao.sampling.engine import Engine
+from mogao.sampling.events import Event, TextDelta
+from mogao.sampling.session import Session
+from tests.tiny import tiny_generation
+
+MOST = 3
+
+
+class Counting:
+    """A session that has ten events to tell, and how many it got rid of."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+
+    def __call__(self, session: Session) -> Iterator[Event]:  # noqa: ARG002 - the protocol
+        for number in range(10):
+            self.begun += 1
+            yield TextDelta(str(number))
+
+
+def write(session: Session) -> str:
+    session.extend("once upon a time", role="user")
+    return session.generate_text(max_tokens=4)
+
+
+@pytest.fixture
+def narrow(model: Mogao) -> Iterator[Engine]:
+    config = EngineConfig(max_events=MOST)
+    with Engine(model.parts, generation=tiny_generation(), config=config) as engine:
+        yield engine
+
+
+def settled(count: Callable[[], int]) -> int:
+    """Return a count once it has stood still for a while."""
+    last, since = count(), time.monotonic()
+    while time.monotonic() < since + 0.3:
+        if count() != last:
+            last, since = count(), time.monotonic()
+        time.sleep(0.01)
+    return last
+
+
+def test_a_session_waits_for_its_reader(narrow: Engine) -> None:
+    session = Counting()
+    stream = narrow.stream(session)
+    assert settled(lambda: session.begun) == MOST + 1
+    assert next(stream) == TextDelta("0")
+    assert settled(lambda: session.begun) == MOST + 2
+    assert [event.text for event in stream if isinstance(event, TextDelta)] == list("123456789")
+
+
+def test_others_go_on_while_a_session_waits_for_its_reader(narrow: Engine) -> None:
+    unread = narrow.stream(Counting())
+    written = narrow.submit(write)
+    assert isinstance(written.result(timeout=30.0), str)
+    unread.close()
+
+
+def test_an_unread_stream_does_not_hold_up_the_end(model: Mogao) -> None:
+    config = EngineConfig(max_events=MOST)
+    engine = Engine(model.parts, generation=tiny_generation(), config=config)
+    session = Counting()
+    stream = engine.stream(session)
+    assert settled(lambda: session.begun) == MOST + 1
+    engine.close()
+    assert [next(stream) for _ in range(MOST)] == [TextDelta(str(n)) for n in range(MOST)]
+    with pytest.raises(CancelledError):
+        next(stream)
+
+
+def test_a_dropped_stream_ends_its_session(narrow: Engine) -> None:
+    session = Counting()
+    stream = narrow.stream(session)
+    assert settled(lambda: session.begun) == MOST + 1
+    del stream
+    limit = time.monotonic() + 30
+    while narrow.metrics().active and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert narrow.metrics().active == 0
+    assert session.begun == MOST + 1
