@@ -148,7 +148,8 @@ class EngineConfig(Config):
     max_waiting: Count = 256
     """Sessions that wait for a place; more are refused."""
     step_tokens: Count = 4096
-    """Most tokens of one joined forward pass; a longer step runs alone."""
+    """Most tokens of one round, pictures that are encoded or decoded included; what takes more runs
+    alone."""
     max_events: Count = 256
     """Events of a stream that its reader has not taken; the session then waits for the reader."""
 

@@ -82,7 +82,9 @@ class PictureCodes:
         if known is None or known[0] is not span.image:
             layout = self._parts.config.transformer.layout
             pixels = self._pixels(vit_pixels(span.image.pixels, layout))
-            features = self._runner.call(lambda: self._parts.vision(pixels))
+            features = self._runner.call(
+                lambda: self._parts.vision(pixels), num_tokens=self._size(pixels)
+            )
             known = self.known_features[span.segment] = (span.image, features)
         return known[1]
 
@@ -97,7 +99,9 @@ class PictureCodes:
     def encode(self, image: ImageSegment) -> Float32[Tensor, "tokens latent_dim"]:
         """Return the latent patches of any picture."""
         pixels = self._pixels(image.pixels)
-        encoded = self._runner.call(lambda: self._parts.autoencoder.encode(pixels))
+        encoded = self._runner.call(
+            lambda: self._parts.autoencoder.encode(pixels), num_tokens=self._size(pixels)
+        )
         return patchify(encoded, patch=self._parts.config.latent_patch)[0]
 
     def keep(
@@ -117,7 +121,9 @@ class PictureCodes:
     ) -> Pixels:
         """Return the RGB bytes of latent patches."""
         patches = unpatchify(latents[None], grid=grid, patch=self._parts.config.latent_patch)
-        decoded = self._runner.call(lambda: self._parts.autoencoder.decode(patches))
+        decoded = self._runner.call(
+            lambda: self._parts.autoencoder.decode(patches), num_tokens=len(latents)
+        )
         return tensor_to_pixels(decoded)[0]
 
     def rough_picture(
@@ -127,6 +133,10 @@ class PictureCodes:
         patches = unpatchify(latents[None], grid=grid, patch=self._parts.config.latent_patch)
         colours = self._runner.call(lambda: rough_colours(self._parts.autoencoder, patches))
         return tensor_to_pixels(colours)[0]
+
+    def _size(self, pixels: Float32[Tensor, "1 3 height width"]) -> int:
+        """Tokens that a picture takes, and so about what a network on its pixels costs."""
+        return pixels.shape[-2] * pixels.shape[-1] // self._parts.config.token_pixels**2
 
     def _pixels(self, pixels: Pixels) -> Float32[Tensor, "1 3 height width"]:
         return pixels_to_tensor([pixels]).to(self._parts.device)

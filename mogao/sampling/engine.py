@@ -30,7 +30,7 @@ from mogao.sampling.runner import (
     slab_pool,
 )
 from mogao.sampling.session import Session
-from mogao.sampling.tickets import Ask, EventStream, Pipe, Ticket, Work
+from mogao.sampling.tickets import Ask, Call, EventStream, Pipe, Ticket, Work
 
 PATIENCE = 0.02
 """Seconds that jobs wait for one that computes something of its own, before they go on without."""
@@ -337,7 +337,7 @@ class Engine:
         wanted = [ask for ask in chosen if not ask.is_unwanted]
         steps = [ask for ask in wanted if isinstance(ask.work, Step)]
         for ask in wanted:
-            if callable(ask.work):
+            if isinstance(ask.work, Call):
                 self._settle([ask])
         if steps:
             self._settle(steps)
@@ -369,6 +369,6 @@ class Engine:
             self._settle([ask])
 
     def _do(self, works: Sequence[Work | None]) -> list[Any]:
-        if callable(works[0]):
-            return [works[0]()]
+        if isinstance(works[0], Call):
+            return [works[0].do()]
         return list(run_together(self._parts.transformer, cast("Sequence[Step]", works)))

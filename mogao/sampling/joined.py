@@ -18,7 +18,7 @@ from mogao.sampling.events import Event
 from mogao.sampling.groups import CommitGroup, DenoiseGroup, Run
 from mogao.sampling.runner import CommitStep, DenoiseStep, Read, Runner, Task, Velocities
 from mogao.sampling.slabs import SlabPool
-from mogao.sampling.tickets import Ask, Work
+from mogao.sampling.tickets import Ask, Call, Work
 
 Result = TypeVar("Result")
 
@@ -71,6 +71,6 @@ class JoinedRunner(Runner):
                 return
         work()
 
-    def call(self, work: Callable[[], Result]) -> Result:
+    def call(self, work: Callable[[], Result], *, num_tokens: int = 0) -> Result:
         """Do other work on the model's networks; see `Runner`."""
-        return cast("Result", self._ask(work).wait())
+        return cast("Result", self._ask(Call(work, num_tokens)).wait())

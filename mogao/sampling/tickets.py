@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar, cast
 
@@ -19,7 +20,22 @@ from mogao.sampling.runner import Step, Task
 from mogao.sampling.session import Session
 
 T = TypeVar("T")
-Work = Step | Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Work on another network than the transformer.
+
+    Attributes:
+        do: The work.
+        num_tokens: What it takes of the budget of a round.
+    """
+
+    do: Callable[[], Any]
+    num_tokens: int = 0
+
+
+Work = Step | Call
 
 _GLANCE = 0.2
 """Seconds after which a job that waits for its reader looks whether it was cancelled."""
@@ -57,8 +73,8 @@ class Ask:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of the forward pass; a call and what nobody wants have none."""
-        return self.work.num_tokens if isinstance(self.work, Step) and not self.is_unwanted else 0
+        """What the work takes of the budget of a round; what nobody wants takes nothing."""
+        return 0 if self.work is None or self.is_unwanted else self.work.num_tokens
 
     @property
     def is_task(self) -> bool:
