@@ -9,6 +9,7 @@ import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -123,6 +124,7 @@ def save(config: Config, path: str | Path) -> None:
     atomic_write(path, text)
 
 
+@cache
 def _is_numeric(cls: type[BaseModel], name: str) -> bool:
     """Whether a field takes numbers or collections of them, and no booleans."""
     annotation = cls.model_fields[name].annotation
