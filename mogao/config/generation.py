@@ -72,8 +72,8 @@ class ImageSamplingConfig(Config):
     """Whether the final velocity is cut, or the text-guided one before pictures are mixed in."""
     previews: Literal["none", "linear", "decoder"] = "none"
     """Pictures in step events: of a linear read-out of the latents, or of the decoder."""
-    preview_every: Count = 4
-    """Intervals between two previews."""
+    preview_every: Count | tuple[Count, ...] = 4
+    """Intervals between two previews, or the numbers (from 1) of those that end with one."""
     height: Annotated[int, Field(ge=16)] = 128
     """Pixels; used when neither the caller nor an earlier picture gives a size."""
     width: Annotated[int, Field(ge=16)] = 128

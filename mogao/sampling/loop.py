@@ -238,7 +238,9 @@ class InterleavedLoop:
     def _preview(self, velocity: GuidedVelocity, grid: tuple[int, int], step: int) -> Pixels | None:
         """The picture as it would be if the flow went straight on, where one is asked for."""
         config = self._plan.generation.image
-        if config.previews == "none" or (step + 1) % config.preview_every:
+        every, number = config.preview_every, step + 1
+        is_due = number in every if isinstance(every, tuple) else number % every == 0
+        if config.previews == "none" or not is_due:
             return None
         assert velocity.clean is not None
         if config.previews == "decoder":

@@ -119,6 +119,14 @@ def test_previews_come_at_their_turn(model: Mogao, kind: str) -> None:
     assert np.array_equal(plain.generate_image().pixels, session.sequence.images[-1].pixels)
 
 
+def test_previews_come_after_chosen_steps(model: Mogao) -> None:
+    settings = {"previews": "linear", "preview_every": [1, 5], "num_steps": 5}
+    generation = changed(tiny_generation(), image=settings)
+    events = talk(model).stream(force_image=True, max_tokens=0, max_images=1, generation=generation)
+    steps = [event for event in events if isinstance(event, ImageStep)]
+    assert [step.preview is not None for step in steps] == [True, False, False, False, True]
+
+
 def test_time_may_run_out_inside_a_picture(model: Mogao, monkeypatch) -> None:
     longer = changed(tiny_generation(), image={"num_steps": 6}, limits={"max_seconds": 1000.0})
     session = talk(model)
