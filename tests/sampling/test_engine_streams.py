@@ -24,7 +24,8 @@ class Counting:
     def __init__(self) -> None:
         self.begun = 0
 
-    def __call__(self, session: Session) -> Iterator[Event]:  # noqa: ARG002 - the protocol
+    def __call__(self, session: Session) -> Iterator[Event]:
+        del session
         for number in range(10):
             self.begun += 1
             yield TextDelta(str(number))
