@@ -1,4 +1,4 @@
-"""Prompts of the first suite: trained concepts in scenes, pairs and colours never trained on.
+"""Prompts of trained concepts, in pairs and colours that training never showed or in none such.
 
 In: a task, a seed, a number, settings. Out: items with their exact truth. Item number i of a task
 depends on seed, settings and i alone, and no seed of the training stream gives the same draws.
@@ -15,6 +15,7 @@ import numpy as np
 from mogao.data.world.choice import pick
 from mogao.data.world.draw import choose_colour
 from mogao.data.world.edits import KINDS as EDITS
+from mogao.data.world.edits import Change
 from mogao.data.world.edits import change as any_change
 from mogao.data.world.language import Group, geneval_prompt
 from mogao.data.world.questions import KINDS as QUESTIONS
@@ -24,6 +25,7 @@ from mogao.data.world.script import Situation
 from mogao.data.world.splits import (
     Settings,
     colour_is_held_out,
+    fits,
     pair_is_held_out,
     style_is_held_out,
 )
@@ -71,12 +73,13 @@ def make_prompts(
         task: Its name.
         num: Prompts.
         seed: Of all draws.
-        settings: Of the pictures that are shown or fulfil a prompt; None takes the whole world.
+        settings: Of the pictures that are shown or fulfil a prompt; the split is "unseen" or
+            "train". None takes the whole world, unseen.
 
     Raises:
         DataError: The task is unknown.
     """
-    settings = settings or Settings()
+    settings = settings or Settings("unseen")
     makers: dict[str, Callable[[np.random.Generator, Settings, int], Prompt]] = {
         "questions": _question,
         "edits": _edit,
@@ -109,12 +112,12 @@ def make_edits(
         kinds: Of `mogao.data.world.edits.KINDS`, or `CANNOT`.
         num: Prompts of a kind.
         seed: Of all draws.
-        settings: Of the pictures, None takes the whole world; the kind "style" needs two styles.
+        settings: See `make_prompts`; the kind "style" needs two styles.
 
     Raises:
         DataError: A kind is unknown, or no scene allows it.
     """
-    settings = settings or Settings()
+    settings = settings or Settings("unseen")
     names = [*EDITS, CANNOT]
     for kind in kinds:
         if kind not in names:
@@ -128,6 +131,12 @@ def make_edits(
     ]
 
 
+def keeps_split(change: Change, settings: Settings) -> bool:
+    """Whether a change of a fitting scene shows and names nothing new where nothing may be new."""
+    shown = [] if change.target is None else [change.target]
+    return settings.split != "train" or fits("train", shown, change.mentions)
+
+
 def _picture(
     rng: np.random.Generator, settings: Settings, task: str, *, first: str | None = None
 ) -> Prompt:
@@ -135,7 +144,7 @@ def _picture(
     for _ in range(_TRIES):
         groups = _groups(rng, settings, task, first=first)
         # Most tries end here, so that nothing else is worked out before.
-        if not _is_unseen(groups, task) or not (styles := _styles_of(groups, settings)):
+        if not _is_wanted(groups, task, settings) or not (styles := _styles_of(groups, settings)):
             continue
         objects = [(group.concept, group.colour) for group in groups for _ in range(group.count)]
         style = pick(rng, styles)
@@ -151,7 +160,8 @@ def _picture(
         }
         return Prompt("", task, geneval_prompt(groups, relation), scene, truth=truth)
     raise DataError(
-        f"no prompt for task {task!r} in {_TRIES} tries: the split holds out too little"
+        f"no prompt for task {task!r} of split {settings.split!r} in {_TRIES} tries: "
+        "the world is too small"
     )
 
 
@@ -180,20 +190,27 @@ def _groups(
     return [Group(first), Group(second)]
 
 
-def _is_unseen(groups: list[Group], task: str) -> bool:
-    """Whether training never showed this colour or pair; a lone concept only has unseen scenes."""
+def _is_wanted(groups: list[Group], task: str, settings: Settings) -> bool:
+    """Whether groups make a prompt of a task and fit the split.
+
+    A concept without a colour is never new to training, only its scene is.
+    """
+    names = [group.concept for group in groups]
+    painted = {group.concept: group.colour for group in groups if group.colour is not None}
+    needs_colours = task in ("colors", "color_attr")  # not every concept takes one
+    if len(set(names)) < len(names) or (needs_colours and len(painted) < len(names)):
+        return False
     if task in ("single_object", "counting"):
         return True
-    if task in ("two_object", "position"):
-        return pair_is_held_out(groups[0].concept, groups[1].concept)
-    painted = {group.concept: group.colour for group in groups if group.colour is not None}
-    if len(painted) < len(groups):  # a concept that takes no colour, or the same concept twice
-        return False
-    return any(colour_is_held_out(concept, colour) for concept, colour in painted.items())
+    has_new_pair = len(names) > 1 and pair_is_held_out(*names)
+    has_new_colour = any(colour_is_held_out(name, colour) for name, colour in painted.items())
+    if settings.split == "train":
+        return not has_new_pair and not has_new_colour
+    return has_new_colour if needs_colours else has_new_pair
 
 
 def _question(rng: np.random.Generator, settings: Settings, number: int) -> Prompt:
-    """A question about an unseen scene; kinds and picture tasks take turns."""
+    """A question about a new scene; kinds and picture tasks take turns."""
     kind = list(QUESTIONS)[number % len(QUESTIONS)]
     for _ in range(_TRIES):
         scene = _picture(rng, settings, pick(rng, PICTURE_TASKS)).target
@@ -211,13 +228,13 @@ def _edit(rng: np.random.Generator, settings: Settings, number: int) -> Prompt:
 
 
 def _edit_of(rng: np.random.Generator, settings: Settings, kind: str) -> Prompt:
-    """An edit of a scene of two things never seen together."""
+    """An edit of a scene of two things, which training never showed together if they are unseen."""
     for _ in range(_TRIES):
         scene = _picture(rng, settings, "two_object").target
         assert scene is not None
         at = Situation(rng, settings, scene)
         found = any_change(at) if kind == CANNOT else EDITS[kind][1](at)
-        if found is not None and found.kind == kind:
+        if found is not None and found.kind == kind and keeps_split(found, settings):
             truth = {"kind": kind} | ({"answer": found.answer} if found.answer else {})
             return Prompt("", "edits", found.text, found.target, source=scene, truth=truth)
     raise DataError(f"no edit of kind {kind!r} in {_TRIES} tries")
@@ -226,7 +243,7 @@ def _edit_of(rng: np.random.Generator, settings: Settings, kind: str) -> Prompt:
 def _story(rng: np.random.Generator, settings: Settings, number: int) -> Prompt:
     """A request for a story; `number` is not needed, every story is drawn alike."""
     del number
-    script = story(rng, settings)
+    script = story(rng, replace(settings, split="train"))  # nothing is held out in this task
     told = tuple(line.content for line in script.lines[1:])
     truth = {"panels": script.truth["panels"]}
     return Prompt("", "stories", script.texts[0], perfect=told, truth=truth)

@@ -17,7 +17,7 @@ from mogao.errors import DataError
 from mogao.evaluation.prompts import CANNOT, EDIT_TASKS, PICTURE_TASKS, make_edits, make_prompts
 
 TASKS = (*PICTURE_TASKS, "questions", "edits", "stories")
-NOTO = Settings(styles=("noto",))
+NOTO = Settings("unseen", styles=("noto",))
 
 
 @pytest.mark.parametrize("task", TASKS)

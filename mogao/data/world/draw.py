@@ -119,7 +119,7 @@ def choose_groups(
     for _ in range(_TRIES):
         groups = _groups(rng, settings, family)
         objects = [(group.concept, group.colour) for group in groups]
-        wanted = settings.split == "heldout"
+        wanted = settings.split != "train"
         if objects_held_out(objects, style) == wanted and grounds_for(objects, style):
             return groups
     return groups

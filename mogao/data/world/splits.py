@@ -2,7 +2,8 @@
 
 In: scenes and the atlas. Out: `is_held_out` and the `Settings` that recipes draw with. Four kinds
 are held out: whole concepts (never a GenEval class), concept-colour pairs, concept-style pairs and
-unordered pairs of concepts in one scene. Training never shows one; a held-out item always does.
+unordered pairs of concepts in one scene. Training never shows one; a held-out item always does, and
+an unseen one shows what training knows, in a colour or beside a thing as training never showed it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from mogao.data.world.colours import COLOURS
 from mogao.data.world.scene import CANVAS, Scene
 from mogao.errors import ConfigError, nearest
 
-Split = Literal["train", "heldout"]
+Split = Literal["train", "heldout", "unseen"]
 RULE_SEED = 2505  # part of the definition of the world, not of a run
 CONCEPT_SHARE = 0.2  # of the concepts outside GenEval that play no hero
 COLOUR_SHARE = 0.08
@@ -40,7 +41,8 @@ class Settings:
     """What recipes may draw from.
 
     Attributes:
-        split: train never shows anything held out, heldout always does.
+        split: train never shows anything held out, heldout always does; unseen does so too, but
+            with concepts and styles that training knows.
         styles: Styles of the pictures.
         max_objects: Most objects in a scene, 1 to 6.
         families: Family of scenes to weight; empty takes those of `mogao.data.world.draw`.
@@ -67,11 +69,14 @@ class Settings:
             ConfigError: See `of_world`.
         """
         small = cls.of_world(
-            config.styles, concepts=config.concepts, colours=config.colours, pixels=config.pixels
+            config.styles,
+            concepts=config.concepts,
+            colours=config.colours,
+            pixels=config.pixels,
+            split=config.split,
         )
         return replace(
             small,
-            split=config.split,
             max_objects=config.max_objects,
             families=config.families,
             forms=config.forms,
@@ -85,6 +90,7 @@ class Settings:
         concepts: Sequence[str] = (),
         colours: Sequence[str] = (),
         pixels: int = CANVAS,
+        split: Split = "train",
     ) -> Settings:
         """Return settings of the whole world or of a smaller one.
 
@@ -93,6 +99,7 @@ class Settings:
             concepts: Empty takes all, else at least `MIN_CONCEPTS`.
             colours: Empty takes all.
             pixels: Side of the pictures.
+            split: What may be drawn.
 
         Raises:
             ConfigError: A name is unknown, or there are too few.
@@ -111,6 +118,7 @@ class Settings:
                 "may show"
             )
         return cls(
+            split=split,
             styles=tuple(styles),
             names=tuple(concepts),
             colours=tuple(colours or COLOURS),
@@ -120,7 +128,7 @@ class Settings:
     @property
     def concepts(self) -> tuple[str, ...]:
         """Concepts that may be shown or named."""
-        if self.split == "train":
+        if self.split != "heldout":
             return _known_among(self.names) if self.names else known_concepts()
         return self.names or tuple(atlas.concepts())
 
@@ -183,12 +191,22 @@ def is_held_out(scene: Scene) -> bool:
     return objects_held_out(((item.concept, item.colour) for item in scene.objects), scene.style)
 
 
+def shows_known(scene: Scene) -> bool:
+    """Whether training shows each thing of a scene, and in its style."""
+    return not any(
+        concept_is_held_out(item.concept) or style_is_held_out(item.concept, scene.style)
+        for item in scene.objects
+    )
+
+
 def fits(split: Split, scenes: Sequence[Scene], mentions: Iterable[str] = ()) -> bool:
     """Whether scenes, and concepts that are only named, may stand in an item of a split."""
     held_out = any(is_held_out(scene) for scene in scenes)
     if split == "heldout":
         return held_out
-    return not held_out and not any(concept_is_held_out(name) for name in mentions)
+    if any(concept_is_held_out(name) for name in mentions):
+        return False
+    return not held_out if split == "train" else held_out and all(map(shows_known, scenes))
 
 
 def _chance(*key: str) -> float:

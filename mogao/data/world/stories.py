@@ -118,7 +118,7 @@ def _cast(rng: np.random.Generator, settings: Settings, style: str) -> Cast:
         order = tuple(grounds[i] for i in rng.permutation(len(grounds)))
         panels = int(rng.integers(3, 6))
         cast = Cast(Group(hero, colour), friend, (first, second), order, panels)
-        if objects_held_out(objects, style) == (settings.split == "heldout"):
+        if objects_held_out(objects, style) == (settings.split != "train"):
             return cast
     if cast is None:
         raise DataError(f"no cast for a story in style {style!r}; this world is too small")

@@ -57,15 +57,16 @@ def test_the_rule_is_frozen() -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("split", ["train", "heldout"])
+@pytest.mark.parametrize("split", ["train", "heldout", "unseen"])
 def test_items_keep_the_split(recipe: str, split: Split) -> None:
     settings = Settings(split=split)
     for seed in range(16):
         script = write(recipe, np.random.default_rng(seed), settings)
         held = [is_held_out(scene) for scene in script.scenes]
-        assert any(held) == (split == "heldout")
-        if split == "train":
-            assert not any(concept_is_held_out(name) for name in script.mentions)
+        assert any(held) == (split != "train")
+        if split != "heldout":
+            shown = [one.concept for scene in script.scenes for one in scene.objects]
+            assert not any(map(concept_is_held_out, (*shown, *script.mentions)))
 
 
 def test_a_text_may_not_name_a_held_out_concept_in_training() -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mogao.data.images import read_image
 from mogao.data.world.scene import CANVAS, Scene, render
-from mogao.data.world.splits import Settings
+from mogao.data.world.splits import Settings, Split
 from mogao.errors import ConfigError, nearest
 from mogao.evaluation.benchmark import Item, Made, Output, Row, Want, picture_places
 from mogao.evaluation.judges.correlation import CorrelationJudge
@@ -31,6 +31,8 @@ PERFECT = "perfect"
 """Key of an item's truth: what a perfect model makes of it, texts and scenes."""
 CEILINGS = "ceilings"
 """Fact of a row: what real renders are given, by the name of each value but `CEILING`."""
+SPLITS: Mapping[str, Split] = {"unseen": "unseen", "train": "train"}
+"""What a suite may ask for, by the word of the command line."""
 CORRELATION, DETECTOR = "correlation", "detector"
 """Names of the judges."""
 RoundTrip = Callable[[Sequence[Pixels]], list[Pixels]]
@@ -184,6 +186,7 @@ class WorldBenchmark:
         concepts: str = "",
         colours: str = "",
         pixels: str = str(CANVAS),
+        split: str = "unseen",
         judge: Judge | str = CORRELATION,
         round_trip: RoundTrip | None = None,
     ) -> None:
@@ -195,6 +198,8 @@ class WorldBenchmark:
             concepts: Those of a smaller world, joined by commas; empty takes all.
             colours: Likewise.
             pixels: Side of the pictures, a number in words of the command line.
+            split: "unseen" shows colours or pairs that training never showed, where the suite says
+                so; "train" shows nothing that is held out, in new scenes.
             judge: A judge, or the name of one of ours: `CORRELATION` or `DETECTOR`.
             round_trip: The autoencoder of who is scored, for the ceilings.
 
@@ -203,12 +208,15 @@ class WorldBenchmark:
         """
         if not pixels.isdecimal():
             raise ConfigError(f"pixels: got {pixels!r}, expected a number such as {CANVAS}")
+        if split not in SPLITS:
+            raise ConfigError(f"split: got {split!r}; {nearest(split, SPLITS)}")
         self._seed = seed
         self._settings = Settings.of_world(
             _listed(styles),
             concepts=_listed(concepts),
             colours=_listed(colours),
             pixels=int(pixels),
+            split=SPLITS[split],
         )
         self._styles = self._settings.styles
         self._round_trip = round_trip

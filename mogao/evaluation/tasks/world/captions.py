@@ -19,7 +19,7 @@ from mogao.evaluation.rules.facts import compare, read_caption, scene_facts, tru
 from mogao.evaluation.scores import Score
 from mogao.evaluation.tables import by_group, over_items
 from mogao.evaluation.tasks.world.base import PERFECT, WorldBenchmark, item_of, scene_of
-from mogao.evaluation.tasks.world.unseen import family_scenes
+from mogao.evaluation.tasks.world.scenes import family_scenes
 
 REQUESTS = {1: CAPTION_REQUESTS[1][0], 2: CAPTION_REQUESTS[2][0], 3: CAPTION_REQUESTS[3][0]}
 """Level of detail to a request for it that training knows."""

@@ -47,7 +47,7 @@ from mogao.evaluation.tasks.world.base import (
     score_of,
     score_with_ceiling,
 )
-from mogao.evaluation.tasks.world.unseen import composed, painted, unseen_scene
+from mogao.evaluation.tasks.world.scenes import composed, painted, scene_of_split
 from mogao.sequence import Pixels
 
 _NUM = 100
@@ -64,11 +64,12 @@ class WorldDense(WorldBenchmark):
     def items(self) -> Sequence[Item]:
         """Return all items; each prompt names at least a colour and a place."""
         scenes = [
-            unseen_scene(
+            scene_of_split(
                 partial(_draw, shape=_SHAPES[number % len(_SHAPES)], settings=self._settings),
                 number=number,
                 suite=self.name,
                 seed=self._seed,
+                split=self._settings.split,
             )
             for number in range(_NUM)
         ]
@@ -121,7 +122,7 @@ def verdict_on(wanted: Facts, report: Report) -> Judged:
 
 
 def _draw(rng: np.random.Generator, *, shape: Sequence[int], settings: Settings) -> Scene | None:
-    """Draw a scene with so many of each thing, or None where it is not dense or not unseen."""
+    """Draw a scene with so many of each thing, or None where it is not dense or does not fit."""
     names = [pick(rng, settings.concepts) for _ in shape]
     things = painted(rng, names, settings)
     style = pick(rng, settings.styles)

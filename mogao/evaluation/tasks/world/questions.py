@@ -43,7 +43,7 @@ from mogao.evaluation.tables import by_group, over_groups
 from mogao.evaluation.tasks.pope import five_scores, yes_no_row
 from mogao.evaluation.tasks.text_answers import said
 from mogao.evaluation.tasks.world.base import WorldBenchmark, item_of
-from mogao.evaluation.tasks.world.unseen import composed, painted, unseen_scene
+from mogao.evaluation.tasks.world.scenes import composed, painted, scene_of_split
 
 NUM = 60
 """Questions of each group."""
@@ -165,7 +165,8 @@ def _question(kind: str, number: int, *, seed: int, settings: Settings) -> Promp
         scene = _draw(rng, shapes=sorts[sort], settings=settings)
         return scene if scene is not None and ask(scene) is not None else None
 
-    scene = unseen_scene(draw, number=number, suite=f"world_questions/{kind}", seed=seed)
+    suite = f"world_questions/{kind}"
+    scene = scene_of_split(draw, number=number, suite=suite, seed=seed, split=settings.split)
     asked = ask(scene)
     assert asked is not None
     truth = {"answer": asked.answer}
@@ -173,7 +174,7 @@ def _question(kind: str, number: int, *, seed: int, settings: Settings) -> Promp
 
 
 def _draw(rng: np.random.Generator, *, shapes: Shapes, settings: Settings) -> Scene | None:
-    """Draw a picture of one of some kinds, or None where it shows nothing unseen."""
+    """Draw a picture of one of some kinds, or None where it misses the split."""
     style, counts, names = pick(rng, settings.styles), pick(rng, shapes), settings.concepts
     chosen = [names[place] for place in rng.choice(len(names), len(counts), replace=False)]
     things = painted(rng, chosen, settings)
@@ -184,7 +185,9 @@ def _pope(seen: Sequence[Scene], *, seed: int, settings: Settings) -> Iterator[P
     """The questions of POPE, group by group; `seen` are the other pictures of the suite."""
     draw = partial(_draw, shapes=_ANY, settings=settings)
     scenes = [
-        unseen_scene(draw, number=number, suite="world_questions/pope", seed=seed)
+        scene_of_split(
+            draw, number=number, suite="world_questions/pope", seed=seed, split=settings.split
+        )
         for number in range(NUM // 2)
     ]
     rng = np.random.default_rng([seed, NUM])

@@ -123,7 +123,8 @@ def _document(number: int, seed: int, settings: Settings) -> tuple[str, Script]:
     """A form, and a document of it up to its second picture, which is to be drawn."""
     rng = np.random.default_rng([seed, number, _SALT])
     form = FORMS[number % len(FORMS)]
-    script = find_script(form, rng, settings, fits=_replaces if form == "edit" else _changes)
+    drawn = replace(settings, split="train")  # nothing is held out, whatever the split of the suite
+    script = find_script(form, rng, drawn, keep=_replaces if form == "edit" else _changes)
     end = script.lines.index(Line(script.scenes[1]))
     return form, Script(script.lines[: end + 1])
 

@@ -34,7 +34,7 @@ from mogao.evaluation.tasks.records import document
 from mogao.evaluation.tasks.unified_bench import DRAW_OWN_WORDS
 from mogao.evaluation.tasks.world.base import WorldBenchmark, item_of, scene_of, score_of
 from mogao.evaluation.tasks.world.captions import REQUESTS
-from mogao.evaluation.tasks.world.unseen import family_scenes
+from mogao.evaluation.tasks.world.scenes import family_scenes
 from mogao.sequence import InterleavedSequence
 
 PICTURE_TRIP = "picture_text_picture"

@@ -11,7 +11,6 @@ where the request names them, the plot and the place.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from mogao.data.images import read_image
 from mogao.data.world.recipes import write
 from mogao.data.world.scene import Scene
 from mogao.data.world.script import Script
-from mogao.data.world.splits import Settings, concept_is_held_out, style_is_held_out
+from mogao.data.world.splits import Settings, fits
 from mogao.data.world.stories import PLOTS
 from mogao.errors import DataError
 from mogao.evaluation.benchmark import Item, Output, Row
@@ -39,6 +38,7 @@ from mogao.evaluation.tasks.world.base import (
     score_of,
     score_with_ceiling,
 )
+from mogao.evaluation.tasks.world.scenes import before_choice
 
 NUM = 40
 _SALT = 310_512  # sets these draws apart from those of training, which have no third key
@@ -98,31 +98,31 @@ def story_prompt(number: int, *, seed: int, settings: Settings) -> Prompt:
     Args:
         number: Of the request; it depends on the seed, the settings and this alone.
         seed: Of all draws.
-        settings: Of the world; the story shows something that is held out.
+        settings: Of the world; of the split "unseen", the story shows something that is held out.
     """
     plot = list(PLOTS)[number % len(PLOTS)]
     rng = np.random.default_rng([seed, number, _SALT])
 
-    def fits(script: Script) -> bool:
-        return bool(script.truth["theme"] == plot) and _is_of_known_things(script)
+    def is_wanted(script: Script) -> bool:
+        return bool(script.truth["theme"] == plot) and fits(settings.split, script.scenes)
 
-    script = find_script("story", rng, replace(settings, split="heldout"), fits=fits)
+    script = find_script("story", rng, before_choice(settings), keep=is_wanted)
     told = tuple(line.content for line in script.lines[1:])
     truth = {"plot": plot, "hero": script.truth["hero"], "panels": script.truth["panels"]}
     return Prompt(f"{plot}-{number:03d}", plot, script.texts[0], perfect=told, truth=truth)
 
 
 def find_script(
-    recipe: str, rng: np.random.Generator, settings: Settings, *, fits: Callable[[Script], bool]
+    recipe: str, rng: np.random.Generator, settings: Settings, *, keep: Callable[[Script], bool]
 ) -> Script:
-    """Draw scripts of a recipe and a split until one fits.
+    """Draw scripts of a recipe and a split until one is wanted.
 
     Raises:
-        DataError: None of many fits.
+        DataError: None of many is.
     """
     for _ in range(_TRIES):
         script = write(recipe, rng, settings)
-        if fits(script):
+        if keep(script):
             return script
     raise DataError(
         f"no {recipe} of split {settings.split!r} in styles {', '.join(settings.styles)} fits in "
@@ -139,12 +139,3 @@ def _values(verdict: Verdict) -> dict[str, float]:
         "alternation": float(verdict.alternation),
         "stop": float(verdict.stop),
     }
-
-
-def _is_of_known_things(script: Script) -> bool:
-    """Whether training showed each concept, and in this style."""
-    return not any(
-        concept_is_held_out(item.concept) or style_is_held_out(item.concept, scene.style)
-        for scene in script.scenes
-        for item in scene.objects
-    )

@@ -25,7 +25,7 @@ from mogao.data.world.splits import Settings
 from mogao.errors import DataError
 from mogao.evaluation.benchmark import Item, Made, Output, Row, Turn
 from mogao.evaluation.judges.report import Report
-from mogao.evaluation.prompts import Prompt, make_prompts
+from mogao.evaluation.prompts import Prompt, keeps_split, make_prompts
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.rules.edit import judge_turns, open_things, rest_kept
 from mogao.evaluation.scores import Score
@@ -105,7 +105,7 @@ def draw_changes(rng: np.random.Generator, settings: Settings, scene: Scene) -> 
         for index in rng.permutation(len(_CHAINED)):
             kind = _CHAINED[index]
             change = KINDS[kind][1](Situation(rng, settings, now))
-            if change is None or change.target is None:
+            if change is None or change.target is None or not keeps_split(change, settings):
                 continue
             gone = {(one.x, one.y) for one in now.objects if one not in change.target.objects}
             if kind == "move" and gone & anywhere:

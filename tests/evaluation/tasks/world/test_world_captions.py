@@ -27,7 +27,7 @@ from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.runner import generate, read_outputs, score
 from mogao.evaluation.tasks.world.base import scene_of
 from mogao.evaluation.tasks.world.captions import REQUESTS, WorldCaptions
-from mogao.evaluation.tasks.world.unseen import unseen_scene
+from mogao.evaluation.tasks.world.scenes import scene_of_split
 
 SUITE = WorldCaptions()
 
@@ -129,8 +129,8 @@ def test_what_is_true_may_be_said_at_any_level_and_what_is_wrong_at_none(items):
     assert said(detailed, "A blue cat and an apple.").values["recall"] == pytest.approx(5 / 11)
 
 
-def test_a_draw_that_is_never_unseen_is_an_error():
+def test_a_draw_that_never_fits_is_an_error():
     seen = Scene("sea", "noto", (SceneObject(known_concepts()[0]),))
     assert not is_held_out(seen)
-    with pytest.raises(DataError, match="no unseen scene for item 3"):
-        unseen_scene(lambda _: seen, number=3, suite="x", seed=0)
+    with pytest.raises(DataError, match="no scene of split 'unseen' for item 3"):
+        scene_of_split(lambda _: seen, number=3, suite="x", seed=0, split="unseen")

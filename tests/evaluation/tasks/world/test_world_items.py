@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 
+from mogao.data.world.scene import Scene
 from mogao.data.world.splits import Settings, is_held_out
+from mogao.errors import ConfigError
 from mogao.evaluation.benchmark import Item
 from mogao.evaluation.registry import BENCHMARKS, open_benchmark
 from mogao.evaluation.tasks.world.base import WorldBenchmark
-from mogao.evaluation.tasks.world.unseen import composed, painted
+from mogao.evaluation.tasks.world.scenes import composed, painted
 
 DIGESTS = {
     ("nano", "mogao-world-2"): "4e8509c0dc1d1343",
@@ -50,8 +52,27 @@ def test_suites_that_read_no_pictures_name_no_judge():
     assert getattr(suites["nano"], "judges", None) == {"world": "correlation"}
 
 
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name.startswith("world_")])
+def test_of_the_split_train_nothing_is_held_out(name: str):
+    suite = open_benchmark(name, {"split": "train"})
+    shown = list(_scenes([dict(item.truth) for item in suite.items()]))
+    assert len(shown) > 40
+    assert not any(map(is_held_out, shown))
+    with pytest.raises(ConfigError, match="split: got 'trained'; did you mean 'train'"):
+        open_benchmark(name, {"split": "trained"})
+
+
+def _scenes(value: object) -> Iterator[Scene]:
+    """Every scene inside a JSON value."""
+    if isinstance(value, dict) and "background" in value and "objects" in value:
+        yield Scene.from_json(value)
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _scenes(part)
+
+
 def test_composed_scenes_show_something_unseen_and_as_many_as_asked():
-    settings, shown = Settings(styles=("noto",)), 0
+    settings, shown = Settings("unseen", styles=("noto",)), 0
     rng = np.random.default_rng(4)
     while shown < 5:
         chosen = rng.choice(len(settings.concepts), 2, replace=False)

@@ -29,7 +29,7 @@ from mogao.evaluation.tasks.world.base import PERFECT, item_of
 from mogao.evaluation.tasks.world.stories import NUM, WorldStories, find_script, story_prompt
 
 PROTOCOL = "world-stories-1"
-NOTO = Settings(styles=("noto",))
+NOTO = Settings("unseen", styles=("noto",))
 WHITE = np.full((128, 128, 3), 250, np.uint8)
 
 
@@ -152,4 +152,4 @@ def test_a_request_is_said_by_the_user_and_its_pictures_are_many(items):
 def test_a_script_that_does_not_exist_is_not_sought_for_ever():
     rng = np.random.default_rng(0)
     with pytest.raises(DataError, match="no draw of split 'train' in styles noto"):
-        find_script("draw", rng, NOTO, fits=lambda _: False)
+        find_script("draw", rng, NOTO, keep=lambda _: False)

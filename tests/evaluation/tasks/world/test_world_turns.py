@@ -110,7 +110,7 @@ def test_a_scene_that_allows_too_little_is_named():
     corners = [(x, y) for x in (24, 104) for y in (24, 104)]
     crowd = Scene("white", "noto", tuple(SceneObject("cat", x=x, y=y) for x, y in corners))
     with pytest.raises(DataError, match="no 3 edits in a row"):
-        draw_changes(np.random.default_rng(0), Settings(styles=("noto",)), crowd)
+        draw_changes(np.random.default_rng(0), Settings("unseen", styles=("noto",)), crowd)
 
 
 def test_real_scenes_are_right_in_every_turn_and_meet_their_ceilings(items, tmp_path: Path):

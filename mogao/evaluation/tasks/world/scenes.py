@@ -1,7 +1,8 @@
-"""Scenes that training never showed, of things that it knows: the draws that suites share.
+"""Scenes of things that training knows: the draws that suites share.
 
-In: generators and settings. Out: scenes with a colour or a pair of things that is held out. The
-order of the draws is part of the suites: another order gives other items.
+In: generators and settings of the split "unseen" or "train". Out: scenes with a colour or a pair of
+things that is held out, or without any. The order of the draws is part of the suites: another order
+gives other items.
 """
 
 from __future__ import annotations
@@ -15,13 +16,7 @@ import numpy as np
 from mogao.data.world.draw import choose_colour, family_scene
 from mogao.data.world.sampling import compose, grounds_for
 from mogao.data.world.scene import Scene
-from mogao.data.world.splits import (
-    Settings,
-    concept_is_held_out,
-    is_held_out,
-    objects_held_out,
-    style_is_held_out,
-)
+from mogao.data.world.splits import Settings, Split, fits, objects_held_out
 from mogao.errors import DataError
 
 FAMILIES = ("colors", "two_object", "counting", "color_attr", "mixed")
@@ -49,7 +44,7 @@ def composed(
     style: str,
     settings: Settings,
 ) -> Scene | None:
-    """Return a scene with so many of each thing; None where nothing in it is unseen, or is lost.
+    """Return a scene with so many of each thing; None where it misses the split or a thing is lost.
 
     Args:
         rng: Of the places and the background.
@@ -58,55 +53,63 @@ def composed(
         style: Of all things.
         settings: Of the world.
     """
-    if not (objects_held_out(things, style) and grounds_for(things, style)):
+    if objects_held_out(things, style) != (settings.split == "unseen"):
+        return None
+    if not grounds_for(things, style):
         return None
     objects = [thing for thing, count in zip(things, counts, strict=True) for _ in range(count)]
     return compose(rng, objects, style=style, pixels=settings.pixels)
 
 
 def family_scenes(num: int, *, suite: str, seed: int, settings: Settings) -> list[Scene]:
-    """Return unseen scenes of the families of training, which take turns; see `unseen_scene`."""
+    """Return scenes of the families of training, which take turns; see `scene_of_split`."""
 
     def draw(rng: np.random.Generator, *, family: str) -> Scene:
-        return family_scene(rng, replace(settings, split="heldout", families={family: 1.0}))[1]
+        return family_scene(rng, replace(before_choice(settings), families={family: 1.0}))[1]
 
     return [
-        unseen_scene(
+        scene_of_split(
             partial(draw, family=FAMILIES[number % len(FAMILIES)]),
             number=number,
             suite=suite,
             seed=seed,
+            split=settings.split,
         )
         for number in range(num)
     ]
 
 
-def unseen_scene(
-    draw: Callable[[np.random.Generator], Scene | None], *, number: int, suite: str, seed: int
-) -> Scene:
-    """Draw until a scene shows a colour or a pair that training never showed.
+def before_choice(settings: Settings) -> Settings:
+    """Return settings to draw with before scenes are chosen by `fits`, for recipes of training.
 
-    All its concepts are shown in training, and in its style.
+    What is unseen is drawn as if whole concepts might be held out too, and chosen from that.
+    """
+    return replace(settings, split="heldout") if settings.split == "unseen" else settings
+
+
+def scene_of_split(
+    draw: Callable[[np.random.Generator], Scene | None],
+    *,
+    number: int,
+    suite: str,
+    seed: int,
+    split: Split,
+) -> Scene:
+    """Draw until a scene fits a split; see `mogao.data.world.splits.fits`.
 
     Args:
         draw: Draws a scene, or None where the draw is no good.
         number: Of the scene; its draws depend on this, the suite and the seed alone.
         suite: Name, so that no two suites have the same draws.
         seed: Of the suite.
+        split: Whether a colour or a pair must be new to training ("unseen"), or none ("train").
 
     Raises:
-        DataError: None of many draws is unseen.
+        DataError: None of many draws fits.
     """
     rng = np.random.default_rng([seed, number, *suite.encode(), _SALT])
     for _ in range(_TRIES):
         scene = draw(rng)
-        if scene is not None and is_held_out(scene) and _is_of_known_things(scene):
+        if scene is not None and fits(split, [scene]):
             return scene
-    raise DataError(f"{suite}: no unseen scene for item {number} in {_TRIES} tries")
-
-
-def _is_of_known_things(scene: Scene) -> bool:
-    return not any(
-        concept_is_held_out(item.concept) or style_is_held_out(item.concept, scene.style)
-        for item in scene.objects
-    )
+    raise DataError(f"{suite}: no scene of split {split!r} for item {number} in {_TRIES} tries")
