@@ -251,7 +251,9 @@ def evaluate(
     group: Annotated[list[str] | None, typer.Option(help="Only this group; repeatable.")] = None,
     num: Annotated[int | None, typer.Option("--n", min=1, help="Most items per group.")] = None,
     settings: Settings = None,
-    model: Model = "nano",
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="As of other verbs; that of the run there.")
+    ] = None,
     dtype: Dtype = "auto",
     seed: Seed = 0,
     as_json: Json = False,
@@ -276,7 +278,8 @@ def evaluate(
     )
     context = None
     if images is None:
-        context = command.open_context(model, dtype=dtype, seed=seed, settings=settings)
+        name = model or command.model_of(request)
+        context = command.open_context(name, dtype=dtype, seed=seed, settings=settings)
     command.run(request, context, seed=seed, as_json=as_json)
 
 

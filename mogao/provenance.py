@@ -23,6 +23,8 @@ PACKAGES = (
     "mogao", "torch", "transformers", "diffusers", "numpy", "torchao", "transfusion-pytorch",
 )  # fmt: skip
 
+SETTINGS = "settings.json"
+
 
 def provenance(dtype: str | None = None) -> dict[str, Any]:
     """The five keys `machine`, `threads`, `dtype`, `commit`, `versions`.
@@ -42,21 +44,39 @@ def provenance(dtype: str | None = None) -> dict[str, Any]:
 def keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings of a new run into its folder, or compare with those of the run there.
 
+    A key that an older version did not write is not compared.
+
     Raises:
         ConfigError: The folder was filled with other settings.
     """
-    path = folder / "settings.json"
-    settings = json.loads(to_json(settings))
+    before = kept_settings(folder)
+    if before is not None:
+        compare_settings(folder, before, settings)
+        settings = {**before, **settings}
+    atomic_write(folder / SETTINGS, json.dumps(json.loads(to_json(settings)), indent=2) + "\n")
+
+
+def kept_settings(folder: Path) -> dict[str, Any] | None:
+    """Return the settings of the run in a folder; None where there are none."""
+    path = folder / SETTINGS
     if not path.is_file():
-        atomic_write(path, json.dumps(settings, indent=2) + "\n")
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    if before != settings:
-        names = dict.fromkeys([*settings, *before])
-        changed = [name for name in names if before.get(name) != settings.get(name)]
+        return None
+    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return settings
+
+
+def compare_settings(folder: Path, before: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Compare the settings that both know.
+
+    Raises:
+        ConfigError: They differ.
+    """
+    settings = json.loads(to_json(settings))
+    changed = [name for name in settings if name in before and before[name] != settings[name]]
+    if changed:
         raise ConfigError(
             f"{folder} was filled with another {', '.join(changed)}; choose another --out, "
-            "or the settings in its settings.json"
+            f"or the settings in its {SETTINGS}"
         )
 
 

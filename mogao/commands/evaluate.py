@@ -28,12 +28,16 @@ from mogao.evaluation.player import Player, SessionPlayer, round_trip
 from mogao.evaluation.providers.choose import open_tools
 from mogao.evaluation.registry import COLLECTIONS, open_benchmark, protocol_of
 from mogao.evaluation.results import Summary, score_line, write_overview, write_results
-from mogao.provenance import keep_settings
+from mogao.provenance import compare_settings, keep_settings, kept_settings
 
-__all__ = ["Request", "open_context", "read_options", "run"]
+__all__ = ["Request", "model_of", "open_context", "read_options", "run"]
 
 STAGES = ("all", "generate", "score")
 CONTROLS = ("perfect", "shuffled")
+REPLIES = "replies.jsonl"
+"""What tools said that are asked over a network or are slow, unless the user names a file."""
+_HASHED = (".json", ".jsonl", ".tsv", ".csv", ".txt")
+"""Files of a folder of records whose content counts; of all others the size does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Request:
         most: Most items of a group.
         protocol: How to score; None takes the usual way.
         tools: `KIND=SPEC` each.
-        record: File that keeps what the tools said.
+        record: File that keeps what the tools said; None takes `REPLIES` in the folder.
     """
 
     suite: str
@@ -87,6 +91,12 @@ def read_options(texts: Sequence[str]) -> dict[str, str]:
         if not (key and equals and value):
             raise ConfigError(f"--option {text!r} must look like KEY=VALUE")
     return {key: value for key, _, value in pairs}
+
+
+def model_of(request: Request) -> str:
+    """Return the model whose outputs lie in the folder of a request, else the built-in one."""
+    first = COLLECTIONS.get(request.suite, ("",))[0]
+    return str((kept_settings(request.out / first) or {}).get("model", "nano"))
 
 
 def run(request: Request, context: Context | None, *, seed: int, as_json: bool) -> None:
@@ -140,18 +150,11 @@ def _evaluate(request: Request, context: Context | None, *, seed: int, quiet: bo
     benchmark = open_benchmark(request.suite, request.options, defaults=defaults)
     protocol = protocol_of(benchmark, request.protocol)
     items = runner.choose(benchmark.items(), groups=request.groups, most=request.most)
-    tools = open_tools(request.tools, record=request.record)
-    options = {key: value for key, value in request.options.items() if isinstance(value, str)}
-    name = request.control or (context.name if context is not None else str(request.images))
+    tools = open_tools(request.tools, record=_record(request))
+    settings = _settings(request, context, seed=seed)
     with _progress(quiet=quiet) as show:
         if context is not None and request.stage != "score":
-            asked = {
-                "suite": request.suite,
-                "control": request.control,
-                # A judge has no part in what is made.
-                "options": {key: value for key, value in options.items() if key != "judge"},
-            }
-            keep_settings(request.out, context.settings() | asked)
+            keep_settings(request.out, settings)
             player = _player(request.control, context, items, seed=seed)
             made = runner.generate(items, player, request.out, show=show)
             if request.stage == "generate":
@@ -163,18 +166,51 @@ def _evaluate(request: Request, context: Context | None, *, seed: int, quiet: bo
     summary = Summary(
         benchmark.name,
         protocol,
-        model=name,
-        seed=None if context is None else seed,
+        model=request.control or settings["model"],
+        weights=settings["weights"],
+        seed=seed,
         scores=benchmark.table(rows, protocol=protocol),
         tools=tools.names | getattr(benchmark, "judges", {}),
-        data=_data(request.options),
-        options=options,
+        files=settings["files"],
+        options=_texts(request.options),
+        asked={"groups": list(request.groups), "num_per_group": request.most},
+        missing=runner.missing(items, outputs),
         failures=Counter(failure for row in rows for failure in row.failures),
-        dtype=None if context is None else str(context.model.dtype).removeprefix("torch."),
+        dtype=settings["dtype"],
     )
     facts = write_results(summary, rows, request.out, items=items, outputs=outputs)
     lines = [score_line(name, score) for name, score in summary.scores.items()]
+    lines += [line for line in [summary.missing_line] if line]
     return _Found(facts, [*lines, f"wrote {request.out / 'report.html'}"], summary)
+
+
+def _settings(request: Request, context: Context | None, *, seed: int) -> dict[str, Any]:
+    """What decides the outputs; where they are only scored, that of the run that made them.
+
+    Raises:
+        ConfigError: The folder was filled with other settings.
+    """
+    asked = {
+        "suite": request.suite,
+        "control": request.control,
+        # A judge has no part in what is made.
+        "options": {k: v for k, v in _texts(request.options).items() if k != "judge"},
+        "files": {k: _identity(v) for k, v in request.options.items() if isinstance(v, Path)},
+    }
+    if context is None:
+        return {"model": str(request.images), "weights": None, "dtype": None} | asked
+    before = kept_settings(request.out) if request.stage == "score" else None
+    if before is None:
+        return context.settings() | asked
+    compare_settings(request.out, before, {"model": context.name, "seed": seed} | asked)
+    return context.settings() | asked | before
+
+
+def _record(request: Request) -> Path | None:
+    """The file that keeps what tools say: that of the user, or one where an answer costs much."""
+    specs = [spec.partition("=")[2] for spec in request.tools]
+    costs = any(spec.startswith(("endpoint:", "local:")) for spec in specs)
+    return request.record or (request.out / REPLIES if costs else None)
 
 
 def _player(control: str | None, context: Context, items: Sequence[Item], *, seed: int) -> Player:
@@ -195,13 +231,22 @@ def _outputs(
     return runner.read_outputs(items, request.out)
 
 
-def _data(options: Mapping[str, Any]) -> dict[str, str] | None:
-    """Name and hash of the record file."""
-    path = options.get("data")
-    if path is None:
-        return None
-    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-    return {"name": path.name, "sha256": digest}
+def _texts(options: Mapping[str, Any]) -> dict[str, str]:
+    """The options that are no files."""
+    return {name: value for name, value in options.items() if isinstance(value, str)}
+
+
+def _identity(path: Path) -> dict[str, str]:
+    """Name and hash of a file, or of the texts of a folder with the sizes of all else in it."""
+    digest = hashlib.sha256()
+    if path.is_file():
+        digest.update(path.read_bytes())
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            digest.update(f"{file.relative_to(path).as_posix()} {file.stat().st_size}\n".encode())
+            if file.suffix in _HASHED:
+                digest.update(file.read_bytes())
+    return {"name": path.name, "sha256": digest.hexdigest()}
 
 
 @contextmanager

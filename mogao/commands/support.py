@@ -18,6 +18,7 @@ from mogao import config as configs
 from mogao.commands.output import printable, progress_bar
 from mogao.config import GenerationConfig
 from mogao.errors import ConfigError, RequestError
+from mogao.model.storage import fingerprint
 from mogao.pipeline import Mogao, load_generation
 from mogao.provenance import provenance
 from mogao.sampling.engine import Engine
@@ -57,14 +58,22 @@ class Context:
         """An engine that runs many sessions together; close it after use."""
         return Engine(self.model.parts, generation=self.generation)
 
+    @property
+    def dtype(self) -> str:
+        """Compute type of the model, such as "bfloat16"."""
+        return str(self.model.dtype).removeprefix("torch.")
+
     def provenance(self) -> dict[str, Any]:
         """The keys that every result carries, with the model's compute type."""
-        return provenance(str(self.model.dtype).removeprefix("torch."))
+        return provenance(self.dtype)
 
     def settings(self) -> dict[str, Any]:
-        """What decides a result, as JSON values: model, seed, generation settings."""
+        """What decides a result, as JSON values: model, type, seed, generation settings."""
+        folder = self.model.folder
         return {
             "model": self.name,
+            "weights": None if folder is None else fingerprint(folder),
+            "dtype": self.dtype,
             "seed": self.seed,
             "generation": self.generation.model_dump(mode="json"),
         }

@@ -15,8 +15,6 @@ from itertools import combinations
 from pathlib import Path
 
 from mogao.data.images import read_image
-from mogao.data.markdown import parse_markdown
-from mogao.data.records import check_path
 from mogao.errors import DataError
 from mogao.evaluation.arena_page import Panel, Part, arena_page
 from mogao.evaluation.arena_votes import (
@@ -31,6 +29,7 @@ from mogao.evaluation.arena_votes import (
     read_votes,
 )
 from mogao.evaluation.benchmark import Item, Output, picture_places
+from mogao.evaluation.foreign import find_output
 from mogao.evaluation.providers.base import ChatJudge
 from mogao.files import write_folder
 from mogao.sequence import Pixels
@@ -218,27 +217,11 @@ def open_outputs(folder: str | Path, items: Sequence[Item]) -> dict[str, Output]
 
 def _foreign_output(folder: Path, item: Item) -> Output:
     """What another program made of an item."""
-    documents = [folder / item.id / "index.md", folder / f"{item.id}.md", folder / f"{item.id}.txt"]
-    pictures = [folder / place for place in picture_places(item, 0)]
-    found = next((path for path in documents + pictures if path.is_file()), None)
-    if found is None:
-        raise DataError(f"{folder} holds nothing for {item.id!r}; expected, say, {documents[0]}")
-    if found in pictures:
-        return Output((found,))
-    try:
-        text = found.read_text(encoding="utf-8")
-        parts = parse_markdown(text) if found.suffix == ".md" else [(text.strip(), "model")]
-        output = Output(
-            tuple(
-                part if isinstance(part, str) else found.parent / check_path(part.target)
-                for part, role in parts
-                if role == "model" and part
-            )
-        )
-    except (OSError, ValueError) as error:
-        raise DataError(f"{found}: {error}") from None
-    if not output.parts:
-        raise DataError(f"{found} is empty")
+    places = [f"{item.id}.txt", *picture_places(item, 0)]
+    output = find_output(folder, item, places=places)
+    if output is None:
+        expected = folder / item.id / "index.md"
+        raise DataError(f"{folder} holds nothing for {item.id!r}; expected, say, {expected}")
     return output
 
 

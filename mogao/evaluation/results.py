@@ -26,11 +26,14 @@ class Summary:
         suite: Name of the benchmark.
         protocol: How it was scored.
         model: What was scored, as the user calls it.
-        seed: Of all draws; None where the pictures came from elsewhere.
+        seed: Of the items, and of all draws where a model of ours made the outputs.
         scores: By name, the overall one first.
         tools: Names of those who judged.
-        data: Record file of the benchmark with its sha256, or None.
+        weights: Fingerprint of the model's folder, or None.
+        files: Name and sha256 of each file that an option of the benchmark names, by the option.
         options: Of the benchmark, as the user gave them.
+        asked: Groups and most items of a group.
+        missing: How many outputs are not there, and how many items so have no score.
         failures: How often what could not be read, by kind.
         dtype: Compute type of the model.
     """
@@ -38,18 +41,33 @@ class Summary:
     suite: str
     protocol: str
     model: str
-    seed: int | None
+    seed: int
     scores: Mapping[str, Score]
     tools: Mapping[str, Any] = field(default_factory=dict)
-    data: Mapping[str, str] | None = None
+    weights: str | None = None
+    files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    missing: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, int] = field(default_factory=dict)
     dtype: str | None = None
+
+    @property
+    def missing_line(self) -> str:
+        """What is not there, in words; empty where nothing is missing."""
+        if not self.missing.get("outputs"):
+            return ""
+        return (
+            f"MISSING: {self.missing['outputs']} outputs are not there, so that "
+            f"{self.missing['items']} of {self.missing['of_items']} items are not scored."
+        )
 
     def head(self) -> Head:
         """Return what stands above the items on a page."""
         judged = ", ".join(f"{kind}: {name}" for kind, name in self.tools.items()) or "rules alone"
-        facts = f"Protocol {self.protocol}; seed {self.seed}; judged by {judged}."
+        options = "".join(f"; {name} {value}" for name, value in self.options.items())
+        facts = f"Protocol {self.protocol}{options}; seed {self.seed}; judged by {judged}."
+        facts = f"{facts} {self.missing_line}".rstrip()
         return Head(self.suite, self.model, facts, self.scores)
 
     def to_json(self) -> dict[str, Any]:
@@ -61,8 +79,11 @@ class Summary:
             "seed": self.seed,
             "scores": {name: score.to_json() for name, score in self.scores.items()},
             "tools": dict(self.tools),
-            "data": self.data,
+            "weights": self.weights,
+            "files": dict(self.files),
             "options": dict(self.options),
+            "asked": dict(self.asked),
+            "missing": dict(self.missing),
             "failures": dict(self.failures),
             **provenance(self.dtype),
         }

@@ -7,13 +7,14 @@ In: a benchmark and either a player or a folder that any program filled. Out: `o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mogao.data.images import save_png
 from mogao.errors import DataError
 from mogao.evaluation.benchmark import Benchmark, Item, Output, Row
+from mogao.evaluation.foreign import find_output
 from mogao.evaluation.player import Made, Player
 from mogao.evaluation.providers.base import Tools
 from mogao.files import append_row, whole_rows
@@ -70,19 +71,17 @@ def read_outputs(items: Sequence[Item], out: Path) -> dict[str, list[Output]]:
     """Return the outputs that `generate` left in a folder, by item.
 
     Raises:
-        DataError: An item has no output there.
+        DataError: An output is not there.
     """
     parts = {(row["id"], row["k"]): row["parts"] for row in whole_rows(out / OUTPUTS)}
-    missing = [item.id for item in items if (item.id, 0) not in parts]
-    if missing:
+    wanted = [(item.id, k) for item in items for k in range(item.num)]
+    absent = [key for key in wanted if key not in parts]
+    if absent:
         raise DataError(
-            f"{out / OUTPUTS} has nothing for {len(missing)} of {len(items)} items, first "
-            f"{missing[0]!r}: run the stage 'generate' first"
+            f"{out / OUTPUTS} lacks {len(absent)} of {len(wanted)} outputs, first number "
+            f"{absent[0][1]} of {absent[0][0]!r}: run the stage 'generate' first"
         )
-    return {
-        item.id: [_output(parts[item.id, k], out) for k in range(item.num) if (item.id, k) in parts]
-        for item in items
-    }
+    return {item.id: [_output(parts[item.id, k], out) for k in range(item.num)] for item in items}
 
 
 def find_outputs(
@@ -90,16 +89,17 @@ def find_outputs(
 ) -> dict[str, list[Output]]:
     """Return what any program left in a folder, by item; what is missing is missing.
 
-    A file that ends in ".txt" is the text of an answer, every other one a picture.
+    Text and pictures together are a Markdown file, see `mogao.evaluation.foreign`.
 
     Raises:
-        DataError: There is none at all.
+        DataError: There is none at all, or one cannot be read.
     """
     found = {
         item.id: [
-            Output((_content(path),))
+            output
             for k in range(item.num)
-            if (path := _first(folder, benchmark.places(item, k))) is not None
+            if (places := benchmark.places(item, k))
+            and (output := find_output(folder, item, k=k, places=places)) is not None
         ]
         for item in items
     }
@@ -107,6 +107,13 @@ def find_outputs(
         example = ", ".join(benchmark.places(items[0], 0)) if items else "none"
         raise DataError(f"{folder} holds nothing for {benchmark.name}; expected, say, {example}")
     return found
+
+
+def missing(items: Sequence[Item], outputs: Mapping[str, Sequence[Output]]) -> dict[str, int]:
+    """Count the items that have no output and so no score, and the outputs that are not there."""
+    left = [item.num - len(outputs[item.id]) for item in items]
+    nothing = sum(not outputs[item.id] for item in items)
+    return {"items": nothing, "of_items": len(items), "outputs": sum(left)}
 
 
 def score(
@@ -145,17 +152,3 @@ def _saved(item: Item, k: int, made: Made, *, out: Path) -> list[dict[str, str]]
 
 def _output(parts: Sequence[dict[str, Any]], out: Path) -> Output:
     return Output(tuple(part["text"] if "text" in part else out / part["image"] for part in parts))
-
-
-def _content(path: Path) -> str | Path:
-    """The text of a text file, the path of a picture."""
-    if path.suffix != ".txt":
-        return path
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot read the answer: {error}") from None
-
-
-def _first(folder: Path, names: Sequence[str]) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_file()), None)

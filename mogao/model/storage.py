@@ -26,6 +26,7 @@ PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
 HUB_PATTERNS = ["*.json", "*.safetensors", "README.md"]
 MAX_SHARD_SIZE = "4GB"
 JSON_LIMIT_BYTES = 100_000_000
+_SAMPLES, _SAMPLE_BYTES = 256, 4096  # of a file's content that its fingerprint reads
 
 
 def find_folder(name: str | Path) -> Path:
@@ -221,6 +222,25 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, where: Path
         lines = [f"{len(names)} {what}: {some(names)}" for what, names in report.items() if names]
         raise CheckpointError(f"{where} does not fit config.json beside it; " + "; ".join(lines))
     module.load_state_dict(tensors, strict=True, assign=True)
+
+
+def fingerprint(folder: Path) -> str:
+    """Return 16 hex digits by which another model in the same folder is told from this one.
+
+    JSON files count whole, weights by their size and samples all over the file. What
+    `generation.json` holds can be changed without another model and does not count.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        if file.suffix not in (".json", ".safetensors") or file.name == "generation.json":
+            continue
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(folder).as_posix()} {size}\n".encode())
+        with file.open("rb") as stream:
+            for start in range(0, size, max(_SAMPLE_BYTES, size // _SAMPLES)):
+                stream.seek(start)
+                digest.update(stream.read(_SAMPLE_BYTES))
+    return digest.hexdigest()[:16]
 
 
 def sha256(files: Iterable[Path]) -> str:

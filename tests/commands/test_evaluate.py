@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
+from shutil import copytree
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from mogao.cli import app
+from mogao.model.storage import fingerprint
 
 FEW = ["--n", "1", "--group", "colors", "--group", "questions", "--set", "image.num_steps=1"]
 
@@ -65,9 +69,54 @@ def test_the_stages_can_be_run_apart(tiny, tmp_path: Path):
     assert json.loads(made.stdout.splitlines()[-1])["made_now"] == 2
     assert not (tmp_path / "summary.json").exists()
     assert run("nano", "--out", tmp_path, *FEW, *tiny, "--stage", "score").exit_code == 0
-    other = run("nano", "--out", tmp_path, *FEW, *tiny, "--seed", "1")
+    for stage in ("all", "score"):
+        other = run("nano", "--out", tmp_path, *FEW, *tiny, "--seed", "1", "--stage", stage)
+        assert other.exit_code == 2
+        assert "another seed;" in other.stderr
+
+
+def test_scores_name_who_made_the_outputs(tiny, tmp_path: Path):
+    made = ["nano", "--out", tmp_path, *FEW[:4], "--stage"]
+    assert run(*made, "generate", *tiny, "--control", "perfect").exit_code == 0
+    other = run(*made, "score", "--model", "nano", "--control", "perfect")
     assert other.exit_code == 2
-    assert "seed" in other.stderr
+    assert "another model;" in other.stderr
+    assert "another control;" in run(*made, "score").stderr
+    result = run(*made, "score", "--control", "perfect", "--json")  # the model is known
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert (summary["model"], summary["dtype"]) == ("perfect", "float32")
+    kept = json.loads((tmp_path / "settings.json").read_text())
+    assert summary["weights"] == kept["weights"] == fingerprint(Path(tiny[1]))
+    assert summary["asked"] == {"groups": ["colors"], "num_per_group": 1}
+    assert summary["missing"] == {"items": 0, "of_items": 1, "outputs": 0}
+
+
+def test_a_retrained_model_does_not_go_on_in_the_same_folder(tiny, tmp_path: Path):
+    folder = tmp_path / "model"
+    copytree(tiny[1], folder)
+    asked = ["nano", "--out", tmp_path / "o", *FEW, "--model", folder, *tiny[2:]]
+    assert run(*asked, "--stage", "generate").exit_code == 0
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    other = run(*asked)
+    assert other.exit_code == 2
+    assert "another weights;" in other.stderr
+
+
+def test_missing_pictures_are_told(tmp_path: Path):
+    (tmp_path / "single_object-000.png").write_bytes(png())
+    asked = ["nano", "--images", tmp_path, "--group", "single_object", "--n", "3"]
+    result = run(*asked, "--out", tmp_path / "o")
+    assert result.exit_code == 0, result.output
+    assert "2 of 3 items are not scored" in result.stdout
+    assert "2 of 3 items are not scored" in (tmp_path / "o" / "report.html").read_text()
+
+
+def png() -> bytes:
+    stream = BytesIO()
+    Image.new("RGB", (128, 128), "white").save(stream, "png")
+    return stream.getvalue()
 
 
 @pytest.mark.parametrize(

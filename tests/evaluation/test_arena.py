@@ -143,7 +143,7 @@ def test_a_folder_of_this_program_is_read_by_its_list(tmp_path):
     (tmp_path / "outputs.jsonl").write_text(lines, encoding="utf-8")
     (tmp_path / "i0.txt").write_text("not this", encoding="utf-8")
     assert open_outputs(tmp_path, items(1))["i0"].parts == ("made 0", tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"nothing for 1 of 2 items, first 'i1'"):
+    with pytest.raises(DataError, match=r"lacks 1 of 2 outputs, first number 0 of 'i1'"):
         open_outputs(tmp_path, items(2))
 
 

@@ -17,7 +17,7 @@ from mogao.evaluation.controls import Perfect
 from mogao.evaluation.player import Job, Made
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.results import Summary, row_json, write_results
-from mogao.evaluation.runner import choose, find_outputs, generate, read_outputs, score
+from mogao.evaluation.runner import choose, find_outputs, generate, missing, read_outputs, score
 from mogao.evaluation.tasks.world.base import perfect, scene_of
 from mogao.evaluation.tasks.world.nano import SIZES, NanoSuite
 
@@ -107,13 +107,34 @@ def test_pictures_of_any_program_are_scored_without_a_model(items, tmp_path: Pat
         assert target is not None
         (tmp_path / item.id).mkdir()
         save_png(render(target), tmp_path / item.id / "0.png")
-    (tmp_path / "questions-000.txt").write_text("no idea")
     suite = NanoSuite()
     found = find_outputs(suite, items, tmp_path)
     rows = score(suite, items, found, tools=Tools(), protocol="mogao-world-2")
     assert [row.id for row in rows] == [item.id for item in drawn[:2]]
+    outputs = sum(item.num for item in items)
+    assert missing(items, found) == {
+        "items": len(items) - 2, "of_items": len(items), "outputs": outputs - 2,
+    }  # fmt: skip
     with pytest.raises(DataError, match="holds nothing"):
         find_outputs(suite, items, tmp_path / "other")
+
+
+def test_texts_and_documents_of_any_program_are_scored(items, tmp_path: Path):
+    asked = {item.group: item for item in items if item.group in ("questions", "stories")}
+    (tmp_path / f"{asked['questions'].id}.txt").write_text(asked["questions"].truth["answer"])
+    folder, lines = tmp_path / asked["stories"].id, []
+    for number, part in enumerate(perfect(asked["stories"])):
+        lines.append(part if isinstance(part, str) else f"![]({number}.png)")
+        if not isinstance(part, str):
+            folder.mkdir(exist_ok=True)
+            save_png(part, folder / f"{number}.png")
+    (folder / "index.md").write_text("\n\n".join(lines))
+    suite, few = NanoSuite(), list(asked.values())
+    rows = score(suite, few, find_outputs(suite, few, tmp_path), tools=Tools(), protocol="")
+    assert [row.values["right"] for row in rows] == [1, 1]
+    (folder / "index.md").write_text("![](../a.png)")
+    with pytest.raises(DataError, match=r"index\.md: cannot read"):
+        find_outputs(suite, few, tmp_path)
 
 
 def test_unknown_groups_are_named(items):
@@ -136,6 +157,7 @@ def test_results_are_written_and_equal_but_for_where_and_when(items, tmp_path: P
     page = first["report.html"].decode()
     assert "truth &amp; co" in page
     assert page.count("<img") == 2
+    assert "MISSING" not in page
     assert "http" not in page.replace("http-equiv", "")
 
 

@@ -7,6 +7,7 @@ item is the judge's verdict on a real render that fulfils it, after the autoenco
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -225,8 +226,11 @@ class WorldBenchmark:
         self.judges = {"world": label} if self.reads_pictures else {}
 
     def places(self, item: Item, k: int) -> Sequence[str]:
-        """Return where pictures lie."""
-        return picture_places(item, k)
+        """Return where pictures lie, or a text alone."""
+        pictures = picture_places(item, k)
+        if item.want != "text" or item.turns:
+            return pictures
+        return [str(PurePosixPath(place).with_suffix(".txt")) for place in pictures]
 
 
 def _listed(names: str) -> tuple[str, ...]:

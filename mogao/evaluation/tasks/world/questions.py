@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
@@ -77,10 +76,6 @@ class WorldQuestions(WorldBenchmark):
         seen = [prompt.source for prompt in kinds if prompt.source is not None]
         pope = _pope(seen, seed=self._seed, settings=self._settings)
         return [item_of(prompt, "text") for prompt in (*kinds, *pope)]
-
-    def places(self, item: Item, k: int) -> Sequence[str]:
-        """Return where answers lie: where pictures would, but as text files."""
-        return [str(Path(place).with_suffix(".txt")) for place in super().places(item, k)]
 
     def score(self, item: Item, outputs: Sequence[Output], *, tools: Tools, protocol: str) -> Row:
         """Compare the answer with the right one; the groups of POPE want the bare yes or no."""
