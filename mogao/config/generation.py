@@ -150,6 +150,9 @@ class EngineConfig(Config):
     step_tokens: Count = 4096
     """Most tokens of one round, pictures that are encoded or decoded included; what takes more runs
     alone."""
+    steady: bool = False
+    """Whether `map` forms the same rounds in each run, so that its results are equal bit for bit:
+    every job is waited for, however long it computes something of its own."""
     max_events: Count = 256
     """Events of a stream that its reader has not taken; the session then waits for the reader."""
 

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from mogao.config import GenerationConfig, override, parse
+from mogao.config import EngineConfig, GenerationConfig, override, parse
 from mogao.evaluation.benchmark import LIKELIHOODS, Item, Want
 from mogao.evaluation.likelihood import likelihoods_of
 from mogao.files import to_json
@@ -66,7 +66,8 @@ class SessionPlayer:
         Raises:
             ConfigError: A setting of an item is unknown or out of bounds.
         """
-        with Engine(self._model.parts, generation=self._generation) as engine:
+        steady = EngineConfig(steady=True)  # the same run twice gives the same files
+        with Engine(self._model.parts, generation=self._generation, config=steady) as engine:
             work = (partial(_take, item, self._settings(item)) for item, _ in jobs)
             yield from engine.map(work, seeds=(seed_of(item, k, self._seed) for item, k in jobs))
 

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -97,7 +98,8 @@ class Engine:
         self._asked: list[Ask] = []
         self._active: set[Ticket[Any]] = set()
         self._slow: set[Ticket[Any]] = set()  # active, but not waited for
-        self._is_closed = self._has_stopped = False
+        self._is_closed = self._has_stopped = self._is_held = False
+        self._num_jobs = self._num_left = 0
         self._metrics = EngineMetrics()
         self._worker = threading.Thread(target=self._work, name="mogao-engine", daemon=True)
         self._worker.start()
@@ -142,10 +144,13 @@ class Engine:
             settings = generation or self._generation
             return Session(self._parts, generation=settings, seed=seed, runner=runner)
 
-        ticket = Ticket(job, make, on_cancel=self._forget, on_done=on_done)
         with self._changed:
+            number = self._num_jobs = self._num_jobs + 1
+            ticket = Ticket(job, make, on_cancel=self._forget, on_done=on_done, number=number)
             self._admit()
             while wait and self._is_full and not self._is_closed:
+                self._is_held = False  # nothing would ever leave the queue
+                self._changed.notify_all()
                 self._changed.wait()
             if self._is_closed:
                 raise BusyError("the engine is closed")
@@ -161,18 +166,24 @@ class Engine:
     def map(self, jobs: Iterable[Callable[[Session], T]], *, seeds: Iterable[int]) -> Iterator[T]:
         """Yield the results of many jobs in their order; the queue is kept full, no more.
 
-        Leaving early, by an error of a job too, cancels the rest.
+        Leaving early, by an error of a job too, cancels the rest. A `steady` engine takes as many
+        jobs as may wait at a time, begins with them once all are there, and ends them all.
         """
-        tickets: deque[Ticket[T]] = deque()
-        most = self._config.max_active + self._config.max_waiting
+        steady, tickets = self._config.steady, deque[Ticket[T]]()
+        most = 0 if steady else self._config.max_active + self._config.max_waiting
+        pairs = zip(jobs, seeds, strict=False)
         try:
-            for job, seed in zip(jobs, seeds, strict=False):
-                tickets.append(self.submit(job, seed=seed, wait=True))
+            while lot := list(islice(pairs, self._config.max_waiting if steady else 1)):
+                self._hold(steady)
+                for job, seed in lot:
+                    tickets.append(self.submit(job, seed=seed, wait=True))
+                self._hold(False)
                 while tickets and (tickets[0].is_done or len(tickets) > most):
                     yield tickets.popleft().result()
             while tickets:
                 yield tickets.popleft().result()
         finally:
+            self._hold(False)
             for ticket in tickets:
                 ticket.cancel()
 
@@ -224,6 +235,12 @@ class Engine:
             ticket.cancel()
         if threading.current_thread() is not self._worker:
             self._worker.join()
+
+    def _hold(self, is_held: bool) -> None:
+        """Let no round begin, or go on."""
+        with self._changed:
+            self._is_held = is_held
+            self._changed.notify_all()
 
     @property
     def _is_full(self) -> bool:
@@ -284,10 +301,10 @@ class Engine:
         """Wait until there is something to do; None once the engine is closed and empty."""
         with self._changed:
             deadline: float | None = None
-            while not self._all_wait():
+            while (self._is_held and not self._is_closed) or not self._all_wait():
                 if self._is_closed and not (self._active or self._waiting or self._asked):
                     return None
-                if self._asked and deadline is None:
+                if self._asked and deadline is None and not self._config.steady:
                     deadline = time.monotonic() + PATIENCE
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
@@ -320,6 +337,10 @@ class Engine:
 
     def _choose(self) -> list[Ask]:
         """Take what has waited longest, within the budget of tokens; the rest stays in line."""
+        if self._config.steady:  # jobs ask in any order, behind those that were left in line
+            self._asked[self._num_left :] = sorted(
+                self._asked[self._num_left :], key=lambda ask: ask.ticket.number
+            )
         chosen: list[Ask] = []
         room = self._config.step_tokens
         left: list[Ask] = []
@@ -329,7 +350,7 @@ class Engine:
                 room -= ask.num_tokens
             else:
                 left.append(ask)
-        self._asked = left
+        self._asked, self._num_left = left, len(left)
         return chosen
 
     def _serve(self, chosen: Sequence[Ask]) -> None:

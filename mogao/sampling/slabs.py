@@ -46,7 +46,13 @@ class Page:
 
     def __init__(self, rows: Float[Tensor, "2 layers slots kv_heads rows head_dim"]) -> None:
         self.rows = rows
-        self.free = list(reversed(range(rows.shape[2])))
+        self.free = set(range(rows.shape[2]))
+
+    def take(self) -> int:
+        """Return the first free slot, whatever the order in which slots became free."""
+        slot = min(self.free)
+        self.free.remove(slot)
+        return slot
 
     @property
     def capacity(self) -> int:
@@ -144,7 +150,7 @@ class SlabPool:
         with self._lock:
             for page in tuple(self._pages):
                 if page.free and page.capacity == capacity:
-                    slot = page.free.pop()
+                    slot = page.take()
                     if page not in self._pages:  # a slab that ended just now was its last
                         self._pages.append(page)
                     page.rows[:, :, slot] = 0.0
@@ -154,11 +160,11 @@ class SlabPool:
             size = (2, layers, num_slots, heads, capacity, head_dim)
             page = Page(self.empty.new_zeros(size))
             self._pages.append(page)
-            return page, page.free.pop()
+            return page, page.take()
 
     def give_back(self, page: Page, slot: int) -> None:
         """Take back the place of a slab; a page without slabs is forgotten."""
         with self._lock:
-            page.free.append(slot)
+            page.free.add(slot)
             if len(page.free) == page.rows.shape[2]:
                 self._pages.remove(page)

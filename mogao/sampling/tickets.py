@@ -152,7 +152,7 @@ class Ask:
 
 
 class Ticket(Generic[T]):
-    """One job in the engine."""
+    """One job in the engine; its number says when it came."""
 
     def __init__(
         self,
@@ -161,7 +161,9 @@ class Ticket(Generic[T]):
         *,
         on_cancel: Callable[[Ticket[T]], None],
         on_done: Callable[[], None] | None = None,
+        number: int = 0,
     ) -> None:
+        self.number = number
         self.is_cancelled = False
         self.has_ended = False
         self._work: Callable[[], T] | None = lambda: job(make(self))
