@@ -126,7 +126,7 @@ class ImageSamplingConfig(Config):
 
 
 class LimitsConfig(Config):
-    """Safety limits of one call of a session; exceeding one is a RequestError or ends the stream."""
+    """Safety limits of a call; exceeding one is a RequestError or ends the stream."""
 
     max_images: Annotated[int, Field(ge=0)] = 8
     max_context_tokens: Count = 16_384

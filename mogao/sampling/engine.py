@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar, cast
@@ -24,6 +24,7 @@ from mogao.errors import BusyError, CancelledError, RequestError
 from mogao.sampling.codes import Parts
 from mogao.sampling.events import Event
 from mogao.sampling.joined import JoinedRunner
+from mogao.sampling.metrics import EngineMetrics
 from mogao.sampling.runner import (
     Step,
     Task,
@@ -35,35 +36,12 @@ from mogao.sampling.tickets import Ask, Call, EventStream, Pipe, Ticket, Work
 
 PATIENCE = 0.02
 """Seconds that jobs wait for one that computes something of its own, before they go on without."""
+MOST_LATE = 3
+"""How often one job is waited for in vain; later nobody waits for it any more."""
 PAGE_SLOTS = 8
 """Texts that are decoded as one batch lie on one page of so many; memory is taken by the page."""
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class EngineMetrics:
-    """What an engine has done so far.
-
-    Attributes:
-        jobs: Jobs that have ended.
-        steps: Rounds of the worker that ran the transformer, mostly one forward pass each.
-        joined: Steps of sessions in them; `joined / steps` is the mean batch.
-        tokens: Tokens in them.
-        seconds: Time spent in them and in calls.
-        active: Jobs that run now.
-        waiting: Jobs that wait for a place.
-        cache_bytes: Memory for keys and values, free places included.
-    """
-
-    jobs: int = 0
-    steps: int = 0
-    joined: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    active: int = 0
-    waiting: int = 0
-    cache_bytes: int = 0
 
 
 class Engine:
@@ -98,6 +76,8 @@ class Engine:
         self._asked: list[Ask] = []
         self._active: set[Ticket[Any]] = set()
         self._slow: set[Ticket[Any]] = set()  # active, but not waited for
+        # Steady rounds do not depend on how fast a job reads.
+        self._room = None if self._config.steady else self._config.max_events
         self._is_closed = self._has_stopped = self._is_held = False
         self._num_jobs = self._num_left = 0
         self._metrics = EngineMetrics()
@@ -254,13 +234,14 @@ class Engine:
             raise CancelledError("the job was cancelled")
         if ticket.has_ended:
             raise RequestError("the session belongs to a job of an engine that has ended")
-        ask = Ask(ticket, work)
+        ask = Ask(ticket, work, room=self._room, on_room=self._look_again)
         if ask.work is not None:
             with self._changed:
                 if self._has_stopped:
                     raise CancelledError("the engine has stopped")
                 self._asked.append(ask)
-                self._slow.discard(ticket)
+                if ticket.num_late < MOST_LATE:
+                    self._slow.discard(ticket)
                 self._changed.notify_all()
         return ask
 
@@ -304,20 +285,31 @@ class Engine:
             while (self._is_held and not self._is_closed) or not self._all_wait():
                 if self._is_closed and not (self._active or self._waiting or self._asked):
                     return None
-                if self._asked and deadline is None and not self._config.steady:
+                if self._ready() and deadline is None and not self._config.steady:
                     deadline = time.monotonic() + PATIENCE
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
-                    # Whoever computes or waits for something else is not waited for again.
-                    self._slow = self._active - {ask.ticket for ask in self._asked}
+                    # Whoever computes or waits for something else is not waited for until it asks.
+                    for ticket in self._active - self._slow - self._ready():
+                        ticket.num_late += 1
+                        self._slow.add(ticket)
                     break
                 self._changed.wait(left)
             return self._choose()
 
     def _all_wait(self) -> bool:
         """Whether all that can be joined is there."""
-        asking = {ask.ticket for ask in self._asked}
-        return bool(asking) and self._active - self._slow <= asking
+        ready = self._ready()
+        return bool(ready) and self._active - self._slow <= ready | {a.ticket for a in self._asked}
+
+    def _ready(self) -> set[Ticket[Any]]:
+        """The jobs that wait for the worker, and not for the reader of what came before."""
+        return {ask.ticket for ask in self._asked if not ask.is_full}
+
+    def _look_again(self) -> None:
+        """Wake the worker: a reader has made room."""
+        with self._changed:
+            self._changed.notify_all()
 
     def _admit(self) -> None:
         while self._waiting and len(self._active) < self._config.max_active:
@@ -345,7 +337,7 @@ class Engine:
         room = self._config.step_tokens
         left: list[Ask] = []
         for ask in self._asked:
-            if not chosen or ask.num_tokens <= room:
+            if not ask.is_full and (not chosen or ask.num_tokens <= room):
                 chosen.append(ask)
                 room -= ask.num_tokens
             else:

@@ -50,7 +50,7 @@ class JoinedRunner(Runner):
         """Run a task to its end; the worker needs no thread between its steps. See `Runner`."""
         ask = self._ask(task)
         try:
-            while (event := ask.events.get()) is not None:
+            while (event := ask.next_event()) is not None:
                 yield event
         except BaseException:
             self._left.append(ask)

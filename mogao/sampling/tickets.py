@@ -41,6 +41,10 @@ _GLANCE = 0.2
 """Seconds after which a job that waits for its reader looks whether it was cancelled."""
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class Ask:
     """What a job waits for: a step, a call, or a task, which is one step after another.
 
@@ -55,9 +59,25 @@ class Ask:
             garbage collector leaves streams in any thread and at any place.
     """
 
-    def __init__(self, ticket: Ticket[Any], work: Work | Task[Any]) -> None:
-        """Ask for work; a task runs up to its first step at once."""
+    def __init__(
+        self,
+        ticket: Ticket[Any],
+        work: Work | Task[Any],
+        *,
+        room: int | None = None,
+        on_room: Callable[[], None] = _nothing,
+    ) -> None:
+        """Ask for work; a task runs up to its first step at once.
+
+        Args:
+            ticket: The job.
+            work: What it waits for.
+            room: Events of a task that nobody has read, at which it goes no further; None is no
+                limit.
+            on_room: Called by the reader of a task that went no further.
+        """
         self.ticket = ticket
+        self._room, self._on_room = room, on_room
         self.work: Work | None = None
         self.events: SimpleQueue[Event | None] = SimpleQueue()
         self.result: Any = None
@@ -85,6 +105,19 @@ class Ask:
     def is_unwanted(self) -> bool:
         """Whether nobody waits for the rest."""
         return self.is_left or self.ticket.is_cancelled or self.ticket.has_ended
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a task waits for the reader of its events."""
+        is_full = self._room is not None and self.events.qsize() >= self._room
+        return is_full and not self.is_unwanted
+
+    def next_event(self) -> Event | None:
+        """Wait for the next event of a task; None behind the last. Called by the job."""
+        event = self.events.get()
+        if self._room is not None and self.events.qsize() + 1 >= self._room:
+            self._on_room()
+        return event
 
     def advance(self) -> None:
         """Hand over `result`: a task goes on with it to its next step, all else has ended."""
@@ -152,7 +185,14 @@ class Ask:
 
 
 class Ticket(Generic[T]):
-    """One job in the engine; its number says when it came."""
+    """One job in the engine.
+
+    Attributes:
+        number: Says when it came.
+        num_late: How often the engine waited for it in vain.
+        is_cancelled: Whether its result is not wanted any more.
+        has_ended: Whether its sessions may not be used any more.
+    """
 
     def __init__(
         self,
@@ -163,7 +203,7 @@ class Ticket(Generic[T]):
         on_done: Callable[[], None] | None = None,
         number: int = 0,
     ) -> None:
-        self.number = number
+        self.number, self.num_late = number, 0
         self.is_cancelled = False
         self.has_ended = False
         self._work: Callable[[], T] | None = lambda: job(make(self))

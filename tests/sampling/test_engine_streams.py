@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from mogao.config import EngineConfig
 from mogao.errors import CancelledError
 from mogao.pipeline import Mogao
-from mogao.sampling.engine import Engine
+from mogao.sampling.engine import MOST_LATE, PATIENCE, Engine
 from mogao.sampling.events import Event, TextDelta
 from mogao.sampling.session import Session
 from tests.tiny import tiny_generation
@@ -60,6 +63,53 @@ def test_a_session_waits_for_its_reader(narrow: Engine) -> None:
     assert next(stream) == TextDelta("0")
     assert settled(lambda: session.begun) == MOST + 2
     assert [event.text for event in stream if isinstance(event, TextDelta)] == list("123456789")
+
+
+class Endless:
+    """A grammar that forbids the end, so that a text stops at its limit alone."""
+
+    def __init__(self, model: Mogao) -> None:
+        config, tokenizer = model.config.transformer, model.parts.tokenizer
+        self.allows = torch.ones(config.vocab_size, dtype=torch.bool)
+        self.allows[tokenizer.end] = False
+
+    def allowed(self, ids: Sequence[int]) -> Bool[Tensor, " vocab"]:
+        del ids
+        return self.allows
+
+
+def test_a_text_waits_for_its_reader(model: Mogao, narrow: Engine) -> None:
+    def events(session: Session) -> Iterator[Event]:
+        session.extend("once", role="user")
+        return session.stream(max_tokens=200, grammar=Endless(model), forbid_images=True)
+
+    stream = narrow.stream(events)
+    begun = settled(lambda: narrow.metrics().steps)
+    assert begun < 40
+    assert isinstance(narrow.submit(write).result(timeout=30.0), str)
+    before = settled(lambda: narrow.metrics().steps)
+    read = [next(stream) for _ in range(10)]
+    assert settled(lambda: narrow.metrics().steps) > before
+    assert sum(isinstance(event, TextDelta) for event in [*read, *stream]) > 50
+
+
+def test_who_is_late_again_and_again_is_waited_for_no_more(narrow: Engine) -> None:
+    def slow(session: Session) -> int:
+        for _ in range(3 * MOST_LATE):
+            time.sleep(3 * PATIENCE)
+            session.extend("a", role="user")
+            session.generate_text(max_tokens=1)
+        return ticket.num_late
+
+    def long(session: Session) -> None:
+        while not ticket.has_ended:
+            session.extend("b", role="user")
+            session.generate_text(max_tokens=1)
+
+    ticket = narrow.submit(slow)
+    other = narrow.submit(long)
+    assert ticket.result(timeout=60.0) == MOST_LATE
+    other.result(timeout=60.0)
 
 
 def test_others_go_on_while_a_session_waits_for_its_reader(narrow: Engine) -> None:
