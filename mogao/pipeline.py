@@ -40,6 +40,7 @@ from mogao.packing.mask import MaskRule
 from mogao.sampling.codes import Parts
 from mogao.sampling.session import Session
 from mogao.sampling.slabs import row_bytes
+from mogao.sampling.transcript import num_picture_tokens
 from mogao.tokenizer import Tokenizer
 
 CARD = """# {name}
@@ -226,11 +227,12 @@ class Mogao:
         }
 
     def _cache_bytes(self) -> dict[str, int]:
-        """Keys and values of one token, and of both copies of a picture of the default size."""
-        image = self.generation.image
-        token = row_bytes(self.config.transformer, self.dtype)
-        tokens = image.height * image.width // self.config.token_pixels**2
-        return {"token": token, "picture": 2 * tokens * token}
+        """Keys and values of one token, and of all tokens of a picture of the default size."""
+        image, config = self.generation.image, self.config
+        token = row_bytes(config.transformer, self.dtype)
+        size, layout = (image.height, image.width), config.transformer.layout
+        tokens = num_picture_tokens(size, layout, token_pixels=config.token_pixels)
+        return {"token": token, "picture": tokens * token}
 
     def _write(self, folder: Path, dtype: torch.dtype) -> None:
         weights = self.parts.transformer.state_dict()

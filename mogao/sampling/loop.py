@@ -31,7 +31,7 @@ from mogao.sampling.plan import Plan, Stop
 from mogao.sampling.runner import Task
 from mogao.sampling.state import DocumentState
 from mogao.sampling.text import TextWriter, forbidden_bias
-from mogao.sampling.transcript import Mark
+from mogao.sampling.transcript import Mark, num_picture_tokens
 from mogao.sequence import ImageSegment, Pixels, TextSegment
 
 Note = Callable[..., None]
@@ -252,7 +252,8 @@ class InterleavedLoop:
         return self._plan.size(images[-1].size if images else None)
 
     def _picture_limit(self) -> Stop:
-        height, width = self._size()
-        transcript, side = self._state.transcript, self._state.parts.config.token_pixels
-        tokens = height * width // side**2
-        return self._plan.picture_limit(transcript.num_tokens, picture_tokens=2 * tokens + 2)
+        config, transcript = self._state.parts.config, self._state.transcript
+        tokens = num_picture_tokens(
+            self._size(), config.transformer.layout, token_pixels=config.token_pixels
+        )
+        return self._plan.picture_limit(transcript.num_tokens, picture_tokens=tokens)

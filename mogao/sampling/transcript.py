@@ -12,7 +12,7 @@ from copy import copy
 from dataclasses import dataclass
 
 from mogao.config import LayoutConfig, TransformerConfig
-from mogao.packing.spans import Origin, Span, SpanWriter, Vocabulary
+from mogao.packing.spans import Origin, Span, SpanWriter, Vocabulary, vit_sides
 from mogao.sequence import ImageSegment, InterleavedSequence, Role, Segment, TextSegment
 
 
@@ -173,6 +173,19 @@ class Transcript:
     def _append(self, spans: Sequence[Span]) -> None:
         self.spans.extend(spans)
         self.num_tokens += sum(num_cached_tokens(span, self._config.layout) for span in spans)
+
+
+def num_picture_tokens(size: tuple[int, int], layout: LayoutConfig, *, token_pixels: int) -> int:
+    """Return how many tokens a drawn picture of (height, width) pixels adds to a full context.
+
+    Those are its two copies, of which that for understanding may have a size of its own, and the
+    boundary tokens around each copy or around both.
+    """
+    scaled, side = size, token_pixels
+    if layout.vit_size is not None:
+        scaled, side = vit_sides(size, layout.vit_size), layout.vit_size.patch_pixels
+    copies = size[0] * size[1] // token_pixels**2 + scaled[0] * scaled[1] // side**2
+    return copies + (4 if layout.boundary == "part" else 2)
 
 
 def num_cached_tokens(span: Span, layout: LayoutConfig) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from mogao.config import TextSamplingConfig
+from mogao.config import GenerationConfig, TextSamplingConfig
 from mogao.errors import RequestError
 from mogao.pipeline import Mogao
 from mogao.sampling.events import Finished, ImageStarted
@@ -100,3 +102,31 @@ def test_pillow_pictures_are_oriented_and_refused_like_files(model: Mogao) -> No
     assert session.sequence.images[2].pixels.min() == 255
     with pytest.raises(RequestError, match="at most"):
         session.extend(Image.new("RGB", (16_384, 16_384)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "evaluations"),
+    [
+        ({}, 8),
+        ({"sampler": "midpoint"}, 16),
+        ({"sampler": "heun"}, 14),
+        ({"sampler": "dpm"}, 8),
+        ({"sampler": "sde"}, 8),
+        ({"reuse_threshold": 1e6}, 4),  # the first and the last velocity are computed
+    ],
+)
+def test_a_session_draws_with_the_sampler_that_is_set(
+    model: Mogao, settings: dict[str, Any], evaluations: int
+) -> None:
+    def drawn(changes: dict[str, Any]) -> tuple[np.ndarray, int]:
+        image = {"num_steps": 4, "height": 32, "width": 32, "guidance": "text_only", **changes}
+        session = model.session(
+            seed=3, generation=GenerationConfig.model_validate({"image": image})
+        )
+        session.extend("a cat")
+        pixels = session.generate_image().pixels
+        return pixels, session.trace()["evaluations"]
+
+    pixels, count = drawn(settings)
+    assert count == evaluations
+    assert not settings or (pixels != drawn({})[0]).any()

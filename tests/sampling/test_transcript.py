@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mogao.config import TransformerConfig
 from mogao.packing.spans import Origin, Span, spans_of
-from mogao.sampling.transcript import Transcript
+from mogao.sampling.transcript import Transcript, num_picture_tokens
 from mogao.sequence import ImageSegment, InterleavedSequence, Role, Segment, TextSegment
-from tests.tiny import picture, tiny_config, tiny_tokenizer
+from tests.branches import VARIANTS
+from tests.tiny import picture, tiny_config, tiny_generation, tiny_model, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
 CONFIG = tiny_config().transformer
@@ -107,3 +109,15 @@ def test_tokens_are_counted_as_the_full_context_keeps_them() -> None:
     transcript.add(ImageSegment(picture(1)))
     transcript.add(ImageSegment(picture(1), latents=False))
     assert transcript.num_tokens == 1 + 3 + (2 + 8) + (2 + 4)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_a_picture_will_add_is_known_beforehand(variant: str) -> None:
+    model = tiny_model(**VARIANTS[variant])
+    session = model.session(generation=tiny_generation())
+    session.extend("a cat")
+    before = session.state.transcript.num_tokens
+    session.generate_image(size=(64, 32))
+    layout = model.config.transformer.layout
+    added = num_picture_tokens((64, 32), layout, token_pixels=model.config.token_pixels)
+    assert session.state.transcript.num_tokens == before + added
