@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from mogao.config import KEEP_ALL, GenerationConfig
 from mogao.pipeline import Mogao
+from mogao.sampling.runner import Runner, slab_pool
 from mogao.sampling.session import Session
 from mogao.sampling.slabs import Slab, SlabPool
 from mogao.sequence import ImageSegment
@@ -41,14 +42,21 @@ class Programs(RuleBasedStateMachine):
     """Sessions that run side by side; each is compared with its own program run alone."""
 
     model: Mogao
+    pools: list[SlabPool]
 
     def __init__(self) -> None:
         super().__init__()
         self.running: list[tuple[Session, list[Step]]] = []
+        # The sessions of a program lie side by side on pages, as in an engine.
+        self.pool = slab_pool(self.model.parts.transformer, num_slots=MAX_SESSIONS)
+        self.pools.append(self.pool)
         self.begin()
 
     def begin(self) -> None:
-        self.running.append((self.model.session(seed=5, generation=GENERATION), []))
+        parts = self.model.parts
+        runner = Runner(parts.transformer, pool=self.pool)
+        session = Session(parts, generation=GENERATION, seed=5, runner=runner)
+        self.running.append((session, []))
 
     def act(self, which: int, step: Step) -> None:
         session, program = self.running[which % len(self.running)]
@@ -150,6 +158,8 @@ def test_sessions_never_meet_and_never_leak(monkeypatch) -> None:
 
     monkeypatch.setattr(Slab, "__init__", counted)
     monkeypatch.setattr(Programs, "model", tiny_model(num_layers=1), raising=False)
+    pools: list[SlabPool] = []
+    monkeypatch.setattr(Programs, "pools", pools, raising=False)
     machine = Programs.TestCase
     machine.settings = settings(
         max_examples=NUM_PROGRAMS,
@@ -161,3 +171,4 @@ def test_sessions_never_meet_and_never_leak(monkeypatch) -> None:
     gc.collect()
     assert len(made) > NUM_PROGRAMS / 4
     assert len(slabs) == 0
+    assert sum(pool.bytes for pool in pools) == 0
