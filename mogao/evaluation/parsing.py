@@ -27,6 +27,7 @@ _POWER_NUMBER = re.compile(r"-?\d+(?:\.\d+)?[eE][+-]?\d+")
 _PLAIN_NUMBER = re.compile(r"-?(?:\d+\.\d+|\.\d+|\d+\b)(?![eE][+-]?\d+)(?![,\d])")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _WORD = re.compile(r"-?\d+(?:\.\d+)?|\w+")
+_LEADING_YES_NO = re.compile(r"[\W_]*(yes|no)(?![^\W_])", re.IGNORECASE)
 
 
 def llava_yes_no(text: str) -> YesNo:
@@ -59,6 +60,17 @@ def mme_yes_no(text: str) -> YesNo | None:
     """
     start = text.lower()[:4]
     return "yes" if "yes" in start else "no" if "no" in start else None
+
+
+def leading_yes_no(text: str) -> YesNo | None:
+    """Read an answer by its first word, in any case and with any marks: "Yes, there is." says yes.
+
+    Other words say nothing, "not" and "none" among them.
+
+    Source: own design, for chat models that say more than they are asked for.
+    """
+    found = _LEADING_YES_NO.match(text)
+    return None if found is None else _as_yes_no(found[1].lower())
 
 
 def mmbench_option(text: str, options: Mapping[str, str], *, none: str = "") -> str | None:
