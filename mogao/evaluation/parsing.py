@@ -27,10 +27,7 @@ _POWER_NUMBER = re.compile(r"-?\d+(?:\.\d+)?[eE][+-]?\d+")
 _PLAIN_NUMBER = re.compile(r"-?(?:\d+\.\d+|\.\d+|\d+\b)(?![eE][+-]?\d+)(?![,\d])")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _WORD = re.compile(r"-?\d+(?:\.\d+)?|\w+")
-# A number that stands alone: not part of a word, a fraction, a per cent or "0,5".
-_LONE_NUMBER = re.compile(
-    r"(?<![\w.,/+-])[+-]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?(?!\w|[.,]\d|\s*[%/])"
-)
+_LEADING_YES_NO = re.compile(r"[\W_]*(yes|no)(?![^\W_])", re.IGNORECASE)
 
 
 def llava_yes_no(text: str) -> YesNo:
@@ -63,6 +60,17 @@ def mme_yes_no(text: str) -> YesNo | None:
     """
     start = text.lower()[:4]
     return "yes" if "yes" in start else "no" if "no" in start else None
+
+
+def leading_yes_no(text: str) -> YesNo | None:
+    """Read an answer by its first word, in any case and with any marks: "Yes, there is." says yes.
+
+    Other words say nothing, "not" and "none" among them.
+
+    Source: own design, for chat models that say more than they are asked for.
+    """
+    found = _LEADING_YES_NO.match(text)
+    return None if found is None else _as_yes_no(found[1].lower())
 
 
 def mmbench_option(text: str, options: Mapping[str, str], *, none: str = "") -> str | None:
@@ -196,16 +204,21 @@ def plain_words(text: str) -> str:
     return text.lower().translate(_NO_PUNCTUATION).strip()
 
 
-def unit_number(text: str) -> float | None:
-    """Return the first number in [0, 1] that stands alone in a grader's reply.
+def mm_vet_grade(text: str) -> float | None:
+    """Read an MM-Vet grade: the first word, if it is a number in [0, 1] and nothing more.
 
-    Wider than the script of MM-Vet, which takes the first word or nothing. Parts of fractions, of
-    words, of "0,5" and numbers of per cent are passed over.
+    So "0.5", "0.5 | yes" and "1" are grades, and "Correctness: 0.5", "0.5." and "0.5/1" are none.
+    The script cuts replies at three tokens, which is about one number, and words at spaces; here a
+    line break behind the number ends it too.
 
     Source: yuweihao/MM-Vet, mm-vet_evaluator.py.
     """
-    numbers = (float(match.group()) for match in _LONE_NUMBER.finditer(text))
-    return next((number for number in numbers if 0 <= number <= 1), None)
+    words = text.split(maxsplit=1)
+    try:
+        number = float(words[0]) if words else -1.0
+    except ValueError:
+        return None
+    return number if 0 <= number <= 1 else None
 
 
 def token_f1(said: str, right: str) -> float:

@@ -6,6 +6,7 @@ import pytest
 
 from mogao.evaluation.parsing import (
     first_letter,
+    leading_yes_no,
     llava_yes_no,
     mmbench_option,
     mme_yes_no,
@@ -297,3 +298,29 @@ MMMU_CHOICES = [
 def test_mmmu_letters_in_the_order_of_the_script(text, later, first):
     assert mmmu_option(text, ANIMALS) == later
     assert mmmu_option(text, ANIMALS, loose=False) == first
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("yes", "yes"),
+        ("Yes", "yes"),
+        ("NO.", "no"),
+        ("Yes, there is a cat.", "yes"),
+        ("No - there is none", "no"),
+        ("**Yes**", "yes"),
+        ("_no_", "no"),
+        ("  yes\n", "yes"),
+        ('"Yes."', "yes"),
+        ("yes!no", "yes"),
+        ("not", None),
+        ("None", None),
+        ("yesterday", None),
+        ("no1", None),
+        ("nobody is there", None),
+        ("There is. Yes", None),
+        ("", None),
+    ],
+)
+def test_the_first_word_says_yes_or_no_in_any_case_and_with_any_marks(text, expected):
+    assert leading_yes_no(text) == expected

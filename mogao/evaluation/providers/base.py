@@ -51,22 +51,51 @@ class ColourReader(Protocol):
     name: str
 
     def colour(self, pixels: Pixels, detection: Detection) -> str:
-        """Return one of GenEval's ten colour names."""
+        """Return one of GenEval's ten colour names, or "" where nothing is seen."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class YesNoProbabilities:
+    """How probable "yes" and "no" are as the first word of an answer, in any case.
+
+    Where only the likeliest tokens are known, a word that is not among them has 0; it is at most
+    as probable as the last of them.
+
+    Attributes:
+        yes: Probability in [0, 1].
+        no: The same; both and all other words together make 1.
+    """
+
+    yes: float
+    no: float
+
+    @property
+    def share(self) -> float:
+        """The part of "yes" in both, 0 where both have 0."""
+        return self.yes / (self.yes + self.no) if self.yes else 0.0
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """One text where neither word is likely, so that the numbers say next to nothing."""
+        return () if self.yes or self.no else ("neither yes nor no is likely",)
 
 
 @runtime_checkable
 class VisualQuestions(Protocol):
-    """Answers a question about one picture."""
+    """Answers yes/no questions about one picture.
+
+    A chat model is told to answer with one word, unless the question does so itself.
+    """
 
     name: str
 
     def answer(self, pixels: Pixels, question: str) -> str:
-        """Return a short answer."""
+        """Return the answer as it was given; whether it is a yes is for the rule to say."""
         ...
 
-    def probability_of_yes(self, pixels: Pixels, question: str) -> float:
-        """Return the probability of "yes", in [0, 1]."""
+    def yes_no_probabilities(self, pixels: Pixels, question: str) -> YesNoProbabilities:
+        """Return how probable both answers are."""
         ...
 
 
@@ -129,10 +158,19 @@ class Tools:
 
     @property
     def names(self) -> dict[str, Any]:
-        """Name of each tool that is there, for the results."""
+        """Name of each tool that is there, for the results.
+
+        Where a server says that another model answered than the one asked for (`served`), that
+        name is added; so names are complete only after the last question.
+        """
         found = {item.name: getattr(self, item.name) for item in fields(self)}
         return {
-            kind: [one.name for one in tool] if isinstance(tool, tuple) else tool.name
+            kind: [_full_name(one) for one in tool] if isinstance(tool, tuple) else _full_name(tool)
             for kind, tool in found.items()
             if tool
         }
+
+
+def _full_name(tool: Any) -> str:
+    served = sorted(getattr(tool, "served", ()))
+    return f"{tool.name} (served by {', '.join(served)})" if served else tool.name

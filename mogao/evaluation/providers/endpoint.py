@@ -1,29 +1,31 @@
 """A model behind an OpenAI-compatible chat endpoint, as a judge and for questions on pictures.
 
-In: texts and pixels. Out: replies, and the probability of "yes". The key comes from an environment
-variable that the user names; it is in no file, no message and no name. Nothing is sent to anybody
-but the address that the user gives.
+In: texts and pixels. Out: replies, and the probabilities of "yes" and "no". The key comes from an
+environment variable that the user names; it is in no file, no message and no name. Nothing is sent
+to anybody but the address that the user gives.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from mogao.data.images import data_url
 from mogao.errors import ConfigError, RequestError
+from mogao.evaluation.providers import yes_no
+from mogao.evaluation.providers.base import YesNoProbabilities
 from mogao.sequence import Pixels
 
 TIMEOUT_SECONDS = 120.0
 RETRIES = 4
 MAX_REPLY_TOKENS = 4096
 _MAX_REPLY_CHARACTERS = 65_536  # a server may not heed the limit in tokens
+_MAX_NAME_CHARACTERS = 200
 _TOP_TOKENS = 20  # the most that the protocol allows
 _NO_KEY = "none"  # the library demands one, local servers want none
-_AROUND_WORDS = " \t\r\n\"'.,:;!*\u2581\u0120"  # the last two stand for a space in vocabularies
 
 
 class Endpoint:
@@ -36,6 +38,10 @@ class Endpoint:
         timeout_seconds: Longest wait for one reply.
         retries: How often a busy or failing server is asked again, with growing pauses.
         max_reply_tokens: Where the server cuts a reply; a cut reply is handed on as it is.
+
+    Attributes:
+        name: Model and host as the user gave them.
+        served: Names of the models that answered, as the server says, where they differ.
 
     Raises:
         ConfigError: The library is missing, the address is not one or holds a secret, or the
@@ -63,7 +69,9 @@ class Endpoint:
         self._key_variable = key_variable
         self._timeout_seconds = timeout_seconds
         self._max_reply_tokens = max_reply_tokens
+        self._gives_logprobs = False
         self.name = f"endpoint:{model}@{self._host}"
+        self.served: set[str] = set()
         self._client: Any = OpenAI(
             base_url=url,
             api_key=_key(key_variable),
@@ -87,30 +95,34 @@ class Endpoint:
         return content
 
     def answer(self, pixels: Pixels, question: str) -> str:
-        """Return the reply to a question about a picture.
+        """Return the reply to a yes/no question about a picture, which asks for one word.
 
         Raises:
             RequestError: As `ask`.
         """
-        return self.ask(question, pictures=[pixels])
+        return self.ask(yes_no.message(question), pictures=[pixels])
 
-    def probability_of_yes(self, pixels: Pixels, question: str) -> float:
-        """Return the share of "yes" among "yes" and "no" at the first token of the reply.
+    def yes_no_probabilities(self, pixels: Pixels, question: str) -> YesNoProbabilities:
+        """Return how probable "yes" and "no" are as the first token of the reply.
+
+        The server names its 20 likeliest tokens; a word that is not among them has 0. So has a
+        reply without a token, such as a refusal, of a server that named them before.
 
         Raises:
             ConfigError: The server gives no log-probabilities.
-            RequestError: Neither word is among the likely tokens, or as `ask`.
+            RequestError: As `ask`.
         """
         options = {"max_tokens": 1, "logprobs": True, "top_logprobs": _TOP_TOKENS}
-        choice = self._complete(question, [pixels], **options)
+        choice = self._complete(yes_no.message(question), [pixels], **options)
         tokens = getattr(getattr(choice, "logprobs", None), "content", None)
         top = getattr(tokens[0], "top_logprobs", None) if tokens else None
-        if not top:
+        if not top and not self._gives_logprobs:
             raise ConfigError(
                 f"{self._host} gives no log-probabilities of {self._model!r}, so there is no "
                 "probability of yes: take a server that gives them, or a local model"
             )
-        return yes_share(((one.token, one.logprob) for one in top), who=self.name)
+        self._gives_logprobs = True
+        return yes_no.summed((one.token, math.exp(one.logprob)) for one in top or ())
 
     def _complete(self, text: str, pictures: Sequence[Pixels], **options: Any) -> Any:
         """The first choice that the server offers for a message."""
@@ -135,6 +147,10 @@ class Endpoint:
             raise RequestError(
                 f"{self._host}: the reply is not a chat completion; is the URL right?"
             )
+        served = getattr(reply, "model", None)
+        if isinstance(served, str) and served not in ("", self._model):
+            secret = self._client.api_key if self._key_variable else "\0"
+            self.served.add(served.replace(secret, "***")[:_MAX_NAME_CHARACTERS])
         return choices[0]
 
     def _reason(self, error: Exception) -> str:
@@ -153,29 +169,6 @@ class Endpoint:
             return f"status {status}: access refused; the key was taken from {asked}"
         said = error.message.replace(self._client.api_key, "***")
         return f"status {status}: {said:.300}"
-
-
-def yes_share(tokens: Iterable[tuple[str, float]], *, who: str) -> float:
-    """Return the share of "yes" among all spellings of "yes" and "no".
-
-    Args:
-        tokens: Likely first tokens of a reply with their log-probabilities.
-        who: Name of the model, for the message.
-
-    Raises:
-        RequestError: No token is "yes" or "no".
-    """
-    mass = {"yes": 0.0, "no": 0.0}
-    seen = []
-    for token, logprob in tokens:
-        seen.append(token)
-        word = token.strip(_AROUND_WORDS).casefold()
-        if word in mass:
-            mass[word] += math.exp(logprob)
-    total = sum(mass.values())
-    if not total:
-        raise RequestError(f'{who}: expected "yes" or "no" first, the likely tokens are {seen[:5]}')
-    return mass["yes"] / total
 
 
 def _host(url: str) -> str:

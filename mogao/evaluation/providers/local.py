@@ -2,12 +2,15 @@
 
 In: pixels and words. Out: replies, boxes with or without masks, colours, vectors. Weights come
 from safetensors files only and no code of a model repository runs. Work is done in float32 on a
-CPU and on a GPU too, but for chat models, which take bfloat16 there; the name says which.
+CPU and on a GPU too, but for chat models, which take bfloat16 there; the name says which, and which
+version of the model it is.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +18,8 @@ from jaxtyping import Float32
 from PIL import Image
 
 from mogao.errors import ConfigError
-from mogao.evaluation.providers.base import Detection
-from mogao.evaluation.providers.endpoint import yes_share
+from mogao.evaluation.providers import yes_no
+from mogao.evaluation.providers.base import Detection, YesNoProbabilities
 from mogao.evaluation.providers.masks import MaskedDetection, cut_out
 from mogao.sequence import Pixels
 
@@ -26,7 +29,8 @@ COLOURS = (
 """The colours that GenEval tells apart."""
 
 _MAX_REPLY_TOKENS = 1024
-_TOP_TOKENS = 50
+_SAMPLES, _SAMPLE_BYTES = 16, 4096  # of each file of weights, for its digest
+_DIGITS = 12  # of a revision or a digest in a name
 _LEAST_SCORE = 0.05  # rules set their own, higher thresholds
 _COLOUR_PROMPTS = (
     "a picture of a {colour} {name}",
@@ -63,6 +67,7 @@ class LocalChat:
             raise ConfigError(f"the model {source!r} has no chat template; take a chat model")
         self._model = _open_model("AutoModelForImageTextToText", source, is_chat=True)
         self._max_reply_tokens = max_reply_tokens
+        self._words = _words(self._processor.tokenizer.get_vocab())
         self.name = _name(source, self._model)
 
     def ask(self, text: str, *, pictures: Sequence[Pixels] = ()) -> str:
@@ -78,23 +83,29 @@ class LocalChat:
         return self._processor.tokenizer.decode(new, skip_special_tokens=True).strip()
 
     def answer(self, pixels: Pixels, question: str) -> str:
-        """Return the reply to a question about a picture."""
-        return self.ask(question, pictures=[pixels])
+        """Return the reply to a yes/no question about a picture, which asks for one word."""
+        return self.ask(yes_no.message(question), pictures=[pixels])
 
-    def probability_of_yes(self, pixels: Pixels, question: str) -> float:
-        """Return the share of "yes" among "yes" and "no" at the first token of the reply.
+    def yes_no_probabilities(self, pixels: Pixels, question: str) -> YesNoProbabilities:
+        """Return how probable "yes" and "no" are as the first token of the reply.
+
+        Probabilities are over the whole vocabulary.
 
         Raises:
-            RequestError: Neither word is among the likely tokens.
+            ConfigError: The vocabulary has no token for one of the words.
         """
         import torch
 
+        if {yes_no.word_of(token) for token in self._words} != {"yes", "no"}:
+            raise ConfigError(
+                f"{self.name}: the vocabulary has no token for 'yes' or none for 'no', so neither "
+                "has a probability; take another model"
+            )
         with torch.inference_mode():
-            logits = self._model(**self._inputs(question, [pixels])).logits[0, -1]
-        top = logits.float().log_softmax(-1).topk(min(_TOP_TOKENS, len(logits)))
-        decode = self._processor.tokenizer.decode
-        pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-        return yes_share(((decode([token]), value) for token, value in pairs), who=self.name)
+            inputs = self._inputs(yes_no.message(question), [pixels])
+            logits = self._model(**inputs).logits[0, -1]
+        found = logits.float().softmax(-1).cpu()
+        return yes_no.summed((token, float(found[place])) for token, place in self._words.items())
 
     def _inputs(self, text: str, pictures: Sequence[Pixels]) -> Any:
         """What the model reads: the message in its chat template."""
@@ -162,7 +173,7 @@ class LocalColours:
 
     The thing is cut out of the picture; where its outline is known, all else becomes grey first.
     Source: arXiv 2310.11513; djghosh13/geneval, evaluation/evaluate_images.py. The captions are
-    not the original ones.
+    not the original ones, and the name says so.
 
     Args:
         source: Folder or hub id of a model of pictures and captions; GenEval takes CLIP ViT-L/14.
@@ -177,7 +188,7 @@ class LocalColours:
         if not hasattr(self._model, "get_text_features"):
             raise ConfigError(f"the model {source!r} does not read captions; take a CLIP model")
         self._captions: dict[str, Any] = {}
-        self.name = _name(source, self._model)
+        self.name = f"{_name(source, self._model)}, own captions"
 
     def colour(self, pixels: Pixels, detection: Detection) -> str:
         """Return one of GenEval's ten colour names."""
@@ -288,8 +299,44 @@ def _open_model(auto: str, source: str, *, is_chat: bool = False) -> Any:
     return model.to("cuda" if on_gpu else "cpu").eval()
 
 
+def _words(vocabulary: Mapping[str, int]) -> dict[str, int]:
+    """The tokens that spell "yes" or "no", with their places."""
+    return {token: place for token, place in vocabulary.items() if yes_no.word_of(token)}
+
+
 def _name(source: str, model: Any) -> str:
-    """Source, revision where the hub gave one, and dtype."""
+    """Source, version and dtype; a version is the revision of the hub or a digest of the folder."""
+    folder = Path(source)
     revision = getattr(model.config, "_commit_hash", None)
+    version = folder_digest(folder) if folder.is_dir() else revision
     dtype = str(model.dtype).removeprefix("torch.")
-    return f"local:{source}{f'@{revision[:12]}' if revision else ''} {dtype}"
+    return f"local:{source}{f'@{version[:_DIGITS]}' if version else ''} {dtype}"
+
+
+def folder_digest(folder: Path) -> str:
+    """Return a SHA-256 that differs between versions of a model, without reading all its weights.
+
+    It covers the settings and templates, and of each safetensors file its size, its header and
+    pieces at equal distances.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".jinja"):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        if path.suffix == ".safetensors":
+            digest.update(path.name.encode() + b"\0")
+            _add_weights(digest, path)
+    return digest.hexdigest()
+
+
+def _add_weights(digest: Any, path: Path) -> None:
+    """Add the size, the header and samples of one safetensors file to a digest."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = file.read(8)
+        start = min(8 + int.from_bytes(length, "little"), size)
+        digest.update(size.to_bytes(8, "little") + length + file.read(start - 8))
+        room = max(size - start - _SAMPLE_BYTES, 0)
+        for number in range(_SAMPLES):
+            file.seek(start + room * number // (_SAMPLES - 1))
+            digest.update(file.read(_SAMPLE_BYTES))

@@ -21,14 +21,14 @@ import numpy as np
 from jaxtyping import Float32
 
 from mogao.errors import ConfigError, DataError, RequestError
-from mogao.evaluation.providers.base import Detection
+from mogao.evaluation.providers.base import Detection, YesNoProbabilities
 from mogao.evaluation.providers.masks import MaskedDetection
 from mogao.sequence import Pixels
 
 METHODS: dict[str, tuple[str, ...]] = {
     "detector": ("detect",),
     "colours": ("colour",),
-    "questions": ("answer", "probability_of_yes"),
+    "questions": ("answer", "yes_no_probabilities"),
     "judge": ("ask",),
     "embedders": ("embed",),
     "text": ("read",),
@@ -44,6 +44,7 @@ class _Record:
     method: str
     answer: Any
     where: str
+    served: tuple[str, ...] = ()
 
 
 class _Answers:
@@ -51,12 +52,14 @@ class _Answers:
 
     Attributes:
         name: Of the provider that answers or answered.
+        served: What the servers behind the answers given so far said of their models.
     """
 
     def __init__(
         self, name: str, path: Path, *, records: dict[str, _Record], provider: Any
     ) -> None:
         self.name = name
+        self.served: set[str] = set()
         self._path = path
         self._records = records
         self._provider = provider
@@ -84,11 +87,11 @@ class _Answers:
             pictures=[pixels],
         )
 
-    def probability_of_yes(self, pixels: Pixels, question: str) -> float:
+    def yes_no_probabilities(self, pixels: Pixels, question: str) -> YesNoProbabilities:
         """As `VisualQuestions`."""
         return self._fetch(
-            "probability_of_yes",
-            lambda asked: asked.probability_of_yes(pixels, question),
+            "yes_no_probabilities",
+            lambda asked: asked.yes_no_probabilities(pixels, question),
             question=question,
             pictures=[pixels],
         )
@@ -136,8 +139,10 @@ class _Answers:
                 )
             answer = _CODECS[method][0](ask(self._provider))
             row = {"key": key, "provider": self.name, "method": method, "question": question}
-            self._append(row | {"answer": answer})
-            self._records[key] = _Record(self.name, method, answer, str(self._path))
+            served = sorted(getattr(self._provider, "served", ()))
+            self._append(row | {"answer": answer} | ({"served": served} if served else {}))
+            self._records[key] = _Record(self.name, method, answer, str(self._path), tuple(served))
+        self.served.update(self._records[key].served)
         return _decoded(self._records[key])
 
     def _append(self, row: Mapping[str, Any]) -> None:
@@ -205,7 +210,13 @@ def _read(path: Path) -> tuple[dict[str, _Record], int]:
         where = f"{path}, line {number}"
         try:
             row = json.loads(line)
-            record = _Record(str(row["provider"]), str(row["method"]), row["answer"], where)
+            record = _Record(
+                str(row["provider"]),
+                str(row["method"]),
+                row["answer"],
+                where,
+                tuple(map(str, row.get("served", ()))),
+            )
             records.setdefault(str(row["key"]), record)
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(
@@ -269,7 +280,10 @@ _CODECS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     ),
     "colour": (_text, _text),
     "answer": (_text, _text),
-    "probability_of_yes": (float, float),
+    "yes_no_probabilities": (
+        lambda found: {"yes": float(found.yes), "no": float(found.no)},
+        lambda row: YesNoProbabilities(float(row["yes"]), float(row["no"])),
+    ),
     "ask": (_text, _text),
     "embed": (
         lambda rows: [float(number) for number in rows[0]],

@@ -15,6 +15,9 @@ from mogao.evaluation.judges.report import Judge, Report
 from mogao.evaluation.providers.base import Detection
 from mogao.sequence import Pixels
 
+VERSION = 1
+"""Grows with every change of what the judge sees in some picture; part of the tool's name."""
+
 
 class WorldEyes:
     """A judge of the world, asked as a detector or a reader of colours.
@@ -28,7 +31,7 @@ class WorldEyes:
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
         self._last: tuple[bytes, Report] | None = None
-        self.name = f"world:{type(judge).__name__}"
+        self.name = f"world:{type(judge).__name__}-{VERSION}"
 
     def detect(self, pixels: Pixels) -> list[Detection]:
         """Return what a picture shows, the largest first; boxes are squares on the longer side.
@@ -45,13 +48,15 @@ class WorldEyes:
     def colour(self, pixels: Pixels, detection: Detection) -> str:
         """Return the colour of the nearest thing, of the same name where there is one.
 
+        A picture that shows nothing gives "".
+
         Raises:
-            RequestError: The picture is not square, or shows nothing.
+            RequestError: The picture is not square.
         """
         report = self._read(pixels)
         found = report.named(detection.name) or report.findings
         if not found:
-            raise RequestError(f"{self.name} sees nothing where the {detection.name} should be")
+            return ""
         left, top, right, bottom = np.array(detection.box) * (CANVAS / len(pixels))
         x, y = (left + right) / 2, (top + bottom) / 2
         return min(found, key=lambda one: np.hypot(one.x - x, one.y - y)).colour

@@ -3,15 +3,16 @@
 In: a folder with the public lists `<category>_<split>.txt`, of all categories or some, and
 `new_objects.txt`, by which numeracy knows plurals. Out: the mean of each category and over them.
 
-Protocol `original-rules` has the rules of the public scripts over whatever answers and detects:
-for color, shape and texture the product of P(yes) over noun phrases, for spatial and numeracy the
-boxes of a detector. Protocol `vqa-substitute` is not the original scorer: VQAScore of the whole
-prompt, for all categories.
+Protocol `original-rules` has the rules of the public scripts over whatever answers and detects: for
+color, shape and texture the product over noun phrases of the share of "yes" in P(yes) + P(no), as
+the script has it of BLIP, for spatial and numeracy the boxes of a detector. Protocol
+`vqa-substitute` is not the original scorer: VQAScore of the whole prompt, for all categories.
 
 Where the original needs CLIP, depth or several scorers at once (non_spatial, 3d_spatial, complex),
-`original-rules` gives no score and says so; such rows are left out of the means.
+`original-rules` gives no score and says so; such rows are left out of the means, so that the
+overall mean is one over the other five categories.
 
-Source: arXiv 2307.06350; repository Karine-Huang/T2I-CompBench.
+Source: arXiv 2307.06350; repository Karine-Huang/T2I-CompBench, `BLIPvqa_eval/models/blip_vqa.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 
 from mogao.errors import DataError
 from mogao.evaluation.benchmark import Item, Output, Row, picture_places
-from mogao.evaluation.providers.base import Tools
+from mogao.evaluation.providers.base import Tools, VisualQuestions
 from mogao.evaluation.rules.compbench import (
     counted_things,
     noun_phrases,
@@ -39,7 +40,8 @@ from mogao.evaluation.tasks.pictures import Judged, picture_row
 from mogao.evaluation.tasks.records import distinct, document, read_text
 from mogao.sequence import Pixels
 
-Rule = Callable[[Pixels], float]
+Rule = Callable[[Pixels], tuple[float, tuple[str, ...]]]
+"""From a picture to its score and what could not be read."""
 
 ATTRIBUTES = ("color", "shape", "texture")
 CATEGORIES = (*ATTRIBUTES, "spatial", "numeracy", "non_spatial", "3d_spatial", "complex")
@@ -90,13 +92,12 @@ class CompBench:
             rule = _rule(item, tools=tools, protocol=protocol)
         except DataError as error:
             return Row(item.id, item.group, {}, (str(error),))
-        return picture_row(
-            item,
-            outputs,
-            lambda pixels: Judged({"score": rule(pixels)}),
-            names=["score"],
-            facts=item.truth,
-        )
+
+        def judged(pixels: Pixels) -> Judged:
+            score, failures = rule(pixels)
+            return Judged({"score": score}, failures=failures)
+
+        return picture_row(item, outputs, judged, names=["score"], facts=item.truth)
 
     def table(
         self,
@@ -161,14 +162,25 @@ def _rule(item: Item, *, tools: Tools, protocol: str) -> Rule:
         raise DataError(f"no original rule for {item.group} here; use protocol vqa-substitute")
     if item.group in ATTRIBUTES:
         questions = tools.need("questions")
-        return lambda pixels: math.prod(
-            questions.probability_of_yes(pixels, f"{phrase}?") for phrase in asks
-        )
+        return lambda pixels: _attributes(questions, pixels, asks)
     detector = tools.need("detector")
     if not asks:
         hint = f"; is {_PLURALS} beside the lists?" if item.group == "numeracy" else ""
         raise DataError(f"the rule of {item.group} cannot read this prompt{hint}")
     if item.group == "spatial":
-        return lambda pixels: position_score(detector.detect(pixels), asks, size=pixels.shape[:2])
+        return lambda pixels: (
+            position_score(detector.detect(pixels), asks, size=pixels.shape[:2]),
+            (),
+        )
     things = [(name, number) for name, number in asks]
-    return lambda pixels: number_score(detector.detect(pixels), things)
+    return lambda pixels: (number_score(detector.detect(pixels), things), ())
+
+
+def _attributes(
+    questions: VisualQuestions, pixels: Pixels, phrases: Sequence[str]
+) -> tuple[float, tuple[str, ...]]:
+    """The product of the shares of "yes"; a phrase without an answer has 0."""
+    found = [questions.yes_no_probabilities(pixels, f"{phrase}?") for phrase in phrases]
+    pairs = zip(phrases, found, strict=True)
+    failures = tuple(f"{phrase}: {text}" for phrase, one in pairs for text in one.failures)
+    return math.prod(one.share for one in found), failures

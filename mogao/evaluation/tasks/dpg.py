@@ -2,16 +2,17 @@
 
 In: the public CSV, one question a row. Out: the mean over prompts of the share of questions that
 hold with their parents; shares of each category as answered. The protocol `official` keeps what
-the public script does, `fixed` what it seems to mean:
+the public script does, `fixed-2` what it seems to mean:
 
-| | official | fixed |
+| | official | fixed-2 |
 |---|---|---|
 | first row of data | skipped | read |
-| right answer | exactly "yes" | "yes" in any case, with or without a full stop |
+| right answer | exactly "yes" | "yes" as the first word, in any case |
 | categories | answers on the last picture of a prompt | answers on all pictures |
 
 Under both, a prompt with a question whose parent is missing has no score and is a failure; under
-`official` the skipped row can make this so.
+`official` the skipped row can make this so. The script asks mPLUG the bare question; a chat model
+is told besides to answer with one word. Scores of the name `fixed` took "Yes, there is." as wrong.
 
 Source: arXiv 2403.05135; repository TencentQQGYLab/ELLA, `dpg_bench/compute_dpg_bench.py`.
 """
@@ -29,9 +30,9 @@ import numpy as np
 from mogao.data.images import read_image
 from mogao.errors import DataError
 from mogao.evaluation.benchmark import Item, Output, Row, picture_places
+from mogao.evaluation.parsing import YesNo, leading_yes_no
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.rules.question_graph import Question, grade
-from mogao.evaluation.rules.world import same_answer
 from mogao.evaluation.scores import Score
 from mogao.evaluation.tables import over_items
 from mogao.evaluation.tasks.pictures import NO_PICTURE, last_picture
@@ -50,7 +51,7 @@ class DPGBench:
     """
 
     name = "dpg"
-    protocols: tuple[str, ...] = ("official", "fixed")
+    protocols: tuple[str, ...] = ("official", "fixed-2")
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -103,13 +104,13 @@ class DPGBench:
             said = [
                 {one.id: asker.answer(pixels, one.text) for one in questions} for pixels in views
             ]
-            failures += [text for one in said for text in _unreadable(one)]
+            failures += [text for one in said for text in _unreadable(one, is_official=is_official)]
             if not views:
                 failures.append(f"output {k}: {NO_PICTURE}")
                 said = [{one.id: "" for one in questions}]
             answers += said
         right = [
-            {i: _is_yes(text, is_official=is_official) for i, text in said.items()}
+            {i: float(_read(text, is_official=is_official) == "yes") for i, text in said.items()}
             for said in answers
         ]
         facts: dict[str, Any] = {"answers": [list(said.values()) for said in answers]}
@@ -184,16 +185,19 @@ def _views(item: Item, output: Output) -> list[Pixels]:
     ]
 
 
-def _is_yes(text: str, *, is_official: bool) -> float:
-    return float(text == "yes" if is_official else same_answer(text, "yes"))
+def _read(text: str, *, is_official: bool) -> YesNo | None:
+    if not is_official:
+        return leading_yes_no(text)
+    return "yes" if text == "yes" else "no" if text == "no" else None
 
 
-def _unreadable(said: Mapping[int, str]) -> list[str]:
-    """Name the answers that are neither yes nor no."""
+def _unreadable(said: Mapping[int, str], *, is_official: bool) -> list[str]:
+    """Name the answers that say neither yes nor no, under the official rule in just these words."""
+    words = "not exactly yes or no" if is_official else "neither yes nor no"
     return [
-        f"question {i}: neither yes nor no: {text!r:.40}"
+        f"question {i}: {words}: {text!r:.40}"
         for i, text in said.items()
-        if not (same_answer(text, "yes") or same_answer(text, "no"))
+        if _read(text, is_official=is_official) is None
     ]
 
 

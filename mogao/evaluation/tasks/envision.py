@@ -7,8 +7,10 @@ aesthetics), their plain mean, and the shares of scores of at least 3 and 4. The
 to 100; twenty times these figures is our reading of them.
 
 Under "official" the quirks of the script hold: a score that the judge leaves out counts 0 in the
-weighted means; dynamics is found under two names and counts twice in the plain mean and the
-shares; each figure of a chain is rounded to two places. A chain without any score is left out.
+weighted means; dynamics is found under two names and counts twice in the plain mean and the shares;
+each figure of a chain is rounded to two places; a chain of fewer than four pictures is left out of
+the means. Under the other rules such a chain has 0 in every figure. A chain whose scores could not
+be read is left out under each, and `scored` is the share of chains that the means rest on.
 
 Source: arXiv 2512.01816; opendatalab-raiser/Envision, `eval.py`.
 """
@@ -36,6 +38,7 @@ from mogao.evaluation.tasks.judged import (
     opinion_row,
 )
 from mogao.evaluation.tasks.records import distinct, document, field, safe_id
+from mogao.evaluation.tasks.statistics import scored
 from mogao.sequence import InterleavedSequence
 
 STEPS = 4
@@ -180,7 +183,8 @@ class Envision:
         def judge_chain(output: Output) -> Opinion:
             paths = step_pictures(output)
             if len(paths) < STEPS:
-                return Opinion(failures=(f"{len(paths)} of {STEPS} pictures",))
+                values = {} if rule == "official" else dict.fromkeys(_FIGURES, 0.0)
+                return Opinion(values, (f"{len(paths)} of {STEPS} pictures",))
             pictures = [read_image(path) for path in paths]
             read = partial(_read, is_partial=rule == "official")
             verdict = ask(judge, question, pictures=pictures, read=read)
@@ -196,11 +200,12 @@ class Envision:
         return opinion_row(item, outputs, judge_chain)
 
     def table(self, rows: Sequence[Row], *, protocol: str) -> dict[str, Score]:
-        """Return the mean of each figure over the chains, and the overall one of each process."""
+        """Return the mean of each figure, the overall one of each process, the share of chains."""
         self._rule(protocol)
         return {
             **{name: over_items(rows, name) for name in _FIGURES},
             **by_group(rows, "overall"),
+            "scored": scored(rows),
         }
 
     def _rule(self, protocol: str) -> str:

@@ -5,7 +5,8 @@ JSON list or JSON Lines, where `input_image` is a path below `images`; where a r
 source is `fullset/<task>/<language>/<key>_SRCIMG.png` there, as the public scripts leave it. The
 object of interleaved records that bytedance/Lance ships is read too. Out: semantic consistency,
 perceptual quality and their geometric mean, 0 to 10, over all items of a language and over those
-that all compared models would edit (the intersection).
+that all compared models would edit (the intersection). An output without a picture is left out of
+the means, as in BAGEL's script, and `scored` is the share of items that they rest on.
 
 Source: arXiv 2504.17761 (GEdit-Bench), 2312.14867 (VIEScore); BAGEL, `eval/gen/gedit`.
 """
@@ -42,6 +43,7 @@ from mogao.evaluation.tasks.records import (
     picture_file,
     safe_id,
 )
+from mogao.evaluation.tasks.statistics import scored
 from mogao.sequence import Pixels
 
 GROUPS = (
@@ -173,7 +175,7 @@ class GEdit:
                 scores |= {f"intersection/{name}": score for name, score in scores.items()}
             return Opinion(scores, facts={**facts, **semantics.scores, **quality.scores})
 
-        return picture_opinions(item, outputs, rule)
+        return picture_opinions(item, outputs, rule, missing={})
 
     def table(self, rows: Sequence[Row], *, protocol: str) -> dict[str, Score]:
         """Return means over the groups, for the full set and the intersection, and each group.
@@ -186,6 +188,7 @@ class GEdit:
         return {
             **{name: over_groups(rows, name) for name in means},
             **by_group(rows, "overall"),
+            "scored": scored(rows),
         }
 
     def _item(self, row: Mapping[str, Any], *, where: str) -> Item:

@@ -26,9 +26,16 @@ _QUESTION = 'Does this figure show "{}"? Please answer yes or no.'  # published 
 _LEVELS = ("basic", "advanced")
 
 
-def vqa_score(questions: VisualQuestions, pixels: Pixels, text: str) -> float:
-    """Return VQAScore: how probable it is that a picture shows what a text says, in [0, 1]."""
-    return questions.probability_of_yes(pixels, _QUESTION.format(text))
+def vqa_score(
+    questions: VisualQuestions, pixels: Pixels, text: str
+) -> tuple[float, tuple[str, ...]]:
+    """Return VQAScore in [0, 1], and what could not be read.
+
+    It is the probability of "Yes" among all words with which the answer could begin, not only
+    beside "No"; spellings in other cases are added.
+    """
+    found = questions.yes_no_probabilities(pixels, _QUESTION.format(text))
+    return found.yes, found.failures
 
 
 class GenAIBench:
@@ -84,13 +91,12 @@ class GenAIBench:
             ConfigError: Nobody answers questions.
         """
         questions = tools.need("questions")
-        return picture_row(
-            item,
-            outputs,
-            lambda pixels: Judged({"vqascore": vqa_score(questions, pixels, item.prompt)}),
-            names=["vqascore"],
-            facts=item.truth,
-        )
+
+        def rule(pixels: Pixels) -> Judged:
+            score, failures = vqa_score(questions, pixels, item.prompt)
+            return Judged({"vqascore": score}, failures=failures)
+
+        return picture_row(item, outputs, rule, names=["vqascore"], facts=item.truth)
 
     def table(
         self,

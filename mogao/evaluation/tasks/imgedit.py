@@ -1,8 +1,10 @@
 """ImgEdit: 737 single edits of nine types, and 47 hard ones (UGE), judged by a chat judge.
 
 In: `basic_edit.json` or `UGE_edit.json`, an object key -> `{id, prompt, edit_type}` where `id` is
-the path of the source picture below `images`; UGE has no types. Out: the mean over items on the
-scale of 1 to 5, and the mean of each type.
+the path of the source picture below `images`; UGE has no types. Earlier files call the type
+"adjust" "alter". Out: the mean over items on the scale of 1 to 5, and the mean of each type; an
+output without a picture scores 1, where the script gives no figure at all. The suite of edits over
+several turns is not here.
 
 Source: arXiv 2505.20275; PKU-YuanGroup/ImgEdit, `Benchmark/Basic`, `Benchmark/UGE`.
 """
@@ -35,12 +37,15 @@ from mogao.evaluation.tasks.records import (
     picture_file,
     safe_id,
 )
+from mogao.evaluation.tasks.statistics import scored
 from mogao.sequence import Pixels
 
 SCALE = Scale(("compliance", "naturalness", "integrity"), 1, 5)
 UGE_SCALE = Scale(("score",), 1, 5)
 UGE_CAP = 3.0
 
+_OLD_TYPES = {"alter": "adjust"}
+_MISSING = {"score": float(SCALE.low)}
 _FOCUS = {
     "add": "The new thing is there as described, in a fitting size and place.",
     "remove": "What was to go is gone altogether, and what lies behind it is filled in.",
@@ -170,16 +175,18 @@ class ImgEdit:
             failures = () if verdict.scores else (f"judge: {item.group}",)
             return Opinion(verdict.scores or {}, failures, {"replies": verdict.replies})
 
-        return picture_opinions(item, outputs, rule)
+        return picture_opinions(item, outputs, rule, missing=_MISSING)
 
     def table(self, rows: Sequence[Row], *, protocol: str) -> dict[str, Score]:
-        """Return the mean over items, and that of each type."""
+        """Return the mean over items, that of each type, and the share of items with a score."""
         self._templates.rule(protocol, tuple(self._readers))
-        return {"overall": over_items(rows, "score"), **by_group(rows, "score")}
+        means = {"overall": over_items(rows, "score"), **by_group(rows, "score")}
+        return {**means, "scored": scored(rows)}
 
     def _group(self, row: Mapping[str, Any], *, where: str) -> str:
         """The edit type, which is the name of its template too."""
-        kind = field(row, "edit_type", str, where=where)
+        said = field(row, "edit_type", str, where=where)
+        kind = _OLD_TYPES.get(said, said)
         if kind not in self._own:
             hint = nearest(kind, self._own)
             raise DataError(f"{where}: field 'edit_type': no type {kind!r}; {hint}")

@@ -5,7 +5,8 @@ path below the folder of pictures}, ...]}`, read in that order, other fields lef
 `test_data.jsonl` is read as it is: `total_uid`, `subtask_name`, and in `conversations[0].input`
 pairs of a text and a picture or null, the text first. Out: seven aspects of 0 to 10 that a chat
 judge gives, their mean, and the mean of each task. An answer that the judge did not rate in every
-aspect is left out and counted, as in the public script.
+aspect is left out and counted, as in the public script. An empty answer has 0 in every aspect; the
+script shows it to the judge as "None".
 
 An answer that another program left is a Markdown file, in which quotes are said by the user, or
 a JSON file as OpenING's generators write it, its pictures beside it.
@@ -39,6 +40,7 @@ from mogao.evaluation.tasks.records import (
     read_json,
     safe_id,
 )
+from mogao.evaluation.tasks.statistics import scored
 from mogao.sequence import ImageSegment, InterleavedSequence, Pixels, Segment, TextSegment
 
 ASPECTS = {
@@ -126,8 +128,8 @@ class Interleaved:
 
         def judge_answer(output: Output) -> Opinion:
             answer = read_answer(output)
-            if not answer:
-                return Opinion(failures=("no answer",))
+            if not any(not isinstance(part, str) or part.strip() for part in answer):
+                return Opinion(dict.fromkeys(("mean", *ASPECTS), float(SCALE.low)), ("no answer",))
             texts = [part if isinstance(part, str) else None for part in answer]
             told = _transcript(texts, first=len(shown) + 1)
             pictures = [*shown, *(part for part in answer if not isinstance(part, str))]
@@ -144,12 +146,13 @@ class Interleaved:
         return opinion_row(item, outputs, judge_answer)
 
     def table(self, rows: Sequence[Row], *, protocol: str) -> dict[str, Score]:
-        """Return the mean over aspects and items, each aspect, and each kind of task."""
+        """Return the mean over all, of each aspect and kind of task, the share of items scored."""
         self._templates.rule(protocol, _RULES)
         return {
             "overall": over_items(rows, "mean"),
             **{name: over_items(rows, name) for name in ASPECTS},
             **by_group(rows, "mean"),
+            "scored": scored(rows),
         }
 
     def _item(self, row: Mapping[str, Any], *, where: str) -> Item:

@@ -2,7 +2,8 @@
 
 In: records, templates, the outputs of an item, a rule that asks the judge about one output. Out:
 rows. A reply that could not be read leaves its values out of the row and is counted as a failure;
-it is never a zero.
+it is never a zero. What a model left undone has the least values instead, but for those rules whose
+public scripts pass it over; then `scored` says how many items the means rest on.
 """
 
 from __future__ import annotations
@@ -127,9 +128,19 @@ def opinion_row(item: Item, outputs: Sequence[Output], judge: Callable[[Output],
 
 
 def picture_opinions(
-    item: Item, outputs: Sequence[Output], judge: Callable[[Pixels], Opinion]
+    item: Item,
+    outputs: Sequence[Output],
+    judge: Callable[[Pixels], Opinion],
+    *,
+    missing: Mapping[str, float],
 ) -> Row:
-    """Judge the picture of each output; one without a picture is a failure and has no values.
+    """Judge the picture of each output; one without a picture is a failure.
+
+    Args:
+        item: What was asked for.
+        outputs: At least one.
+        judge: Judges one picture.
+        missing: Values of an output without a picture; empty leaves it out of the means.
 
     Raises:
         RequestError: A picture cannot be read.
@@ -137,6 +148,6 @@ def picture_opinions(
 
     def judge_picture(output: Output) -> Opinion:
         path = last_picture(output)
-        return Opinion(failures=(NO_PICTURE,)) if path is None else judge(read_image(path))
+        return Opinion(missing, (NO_PICTURE,)) if path is None else judge(read_image(path))
 
     return opinion_row(item, outputs, judge_picture)

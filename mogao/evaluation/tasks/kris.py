@@ -2,8 +2,9 @@
 
 In: `final_data.json`, rows `{id, type, ori_img, ins_en, explain_en, gt_img}`; pictures lie in
 `images/<type>/`. Out: 0 to 100 for seven dimensions, three levels and all: each score s of 1 to 5
-counts (s - 1) x 25, and the mean is over all scores of all samples together, so that a sample
-with four scores weighs more than one with three.
+counts (s - 1) x 25, and the mean is over all scores of all samples together, so that a sample with
+four scores weighs more than one with three. A sample without a picture is passed over, as in the
+scripts, and `scored` is the share of samples that have a score.
 
 Source: arXiv 2505.16707; BAGEL, `eval/gen/kris/summarize.py` and `metrics_*.py`. The script for
 common edits tests for a type "abnormality_correction" that no row has, so that corrections are
@@ -40,7 +41,7 @@ from mogao.evaluation.tasks.records import (
     picture_file,
     safe_id,
 )
-from mogao.evaluation.tasks.statistics import resampled
+from mogao.evaluation.tasks.statistics import resampled, scored
 from mogao.sequence import Pixels
 
 DIMENSIONS = {
@@ -206,7 +207,7 @@ class Kris:
                 scores |= verdict.scores or {}
             return Opinion(scores, tuple(failures), {"replies": replies})
 
-        return picture_opinions(item, outputs, rule)
+        return picture_opinions(item, outputs, rule, missing={})
 
     def table(self, rows: Sequence[Row], *, protocol: str) -> dict[str, Score]:
         """Return the pooled mean of all, of each level, of each dimension and of each metric."""
@@ -219,6 +220,7 @@ class Kris:
             "overall": pooled(rows),
             **{name: pooled(some) for name, some in {**levels, **found}.items()},
             **{metric: pooled(rows, metrics=[metric]) for metric in METRICS},
+            "scored": scored(rows),
         }
 
     def _item(self, row: Mapping[str, Any], *, where: str) -> Item:

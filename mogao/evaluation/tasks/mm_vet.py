@@ -2,10 +2,13 @@
 
 In: `mm-vet.json` (an object of questions by id) or the same rows as JSON Lines. Out: items; the
 mean grade x 100, overall and for each ability; a question counts for each of its abilities.
-`official` asks a language model (tool `judge`), a second time where the first reply holds no
-number; then the grade is 0 and counted as a failure. Published scores used GPT-4 with a table of
-examples that is not ours to ship: name a file with it as `grader`, or our own examples are used.
-`offline` asks nobody and compares words; its numbers compare with no published ones.
+`official` asks a language model (tool `judge`) up to five times, until the first word of a reply is
+a grade; without one the grade is 0 and counted as a failure. Published scores used GPT-4 with a
+table of examples that is not ours to ship: name a file with it as `grader` and the protocol ends in
+`/given-template`; without one our own examples are used and it ends in `/own-template`. The script
+cuts replies at three tokens and asks again at a higher temperature, with the same words each time;
+here the words say which try it is. `offline` asks nobody and compares words; its numbers compare
+with no published ones.
 
 Source: arXiv 2308.02490, section 3.3; yuweihao/MM-Vet, mm-vet_evaluator.py.
 """
@@ -18,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from mogao.evaluation.benchmark import Item, Output, Row
-from mogao.evaluation.parsing import token_f1, unit_number
+from mogao.evaluation.parsing import mm_vet_grade, token_f1
 from mogao.evaluation.providers.base import ChatJudge, Tools
 from mogao.evaluation.scores import Score
 from mogao.evaluation.tables import over_items
+from mogao.evaluation.tasks.judged import Templates
 from mogao.evaluation.tasks.records import (
     distinct,
     document,
@@ -50,17 +54,18 @@ Which fruits lie on the table? | pear <AND> plum | Two cups. | 0.0
 What is this animal? | hare <OR> rabbit | It looks like a rabbit. | 1.0
 Why do they laugh? | The cat has stolen the fish while the cook slept. | The cook is asleep. | 0.4
 """
-_AGAIN = "\nThe number alone, between 0.0 and 1.0: "
+_AGAIN = "\nThe number alone, between 0.0 and 1.0 (try {} of {}): "
+_TRIES = 5
+_JUDGED, _OFFLINE = "official", "offline"
 
 
 class MmVet(TextBenchmark):
     """The benchmark."""
 
     name = "mm_vet"
-    protocols: tuple[str, ...] = ("official", "offline")
 
     def __init__(
-        self, data: Path, *, images: Path | None = None, grader: Path | None = None
+        self, data: Path, *, images: Path | None = None, grader: str | Path | None = None
     ) -> None:
         """Remember where things lie; nothing is read.
 
@@ -71,7 +76,9 @@ class MmVet(TextBenchmark):
                 takes our own.
         """
         super().__init__(data, images=images)
-        self.grader = grader
+        self.grader = None if grader is None else Path(grader)
+        self._templates = Templates({_JUDGED: _OWN_GRADER}, is_given=grader is not None)
+        self.protocols = (*self._templates.protocols((_JUDGED,)), _OFFLINE)
 
     def items(self) -> Sequence[Item]:
         """Return one item a question.
@@ -89,15 +96,16 @@ class MmVet(TextBenchmark):
         """Grade the answer.
 
         Raises:
-            ConfigError: There is no tool `judge`, which `official` needs.
+            ConfigError: There is no tool `judge`, which `official` needs, or no such protocol.
             DataError: The grader's file cannot be read.
         """
         text, right = said(outputs), item.truth["answer"]
         facts: dict[str, Any] = {"said": text, "abilities": item.truth["abilities"]}
         grade: float | None
-        if protocol == "offline":
+        if protocol == _OFFLINE:
             grade = _overlap(text, right)
         else:
+            self._templates.rule(protocol, (_JUDGED,))
             facts["grader"] = str(self.grader or "own examples")
             spaced = right.replace(_AND, f" {_AND} ").replace(_OR, f" {_OR} ")
             line = " | ".join([item.truth["question"], spaced, text, ""])
@@ -151,12 +159,13 @@ class MmVet(TextBenchmark):
 
 
 def _asked(judge: ChatJudge, prompt: str) -> tuple[list[str], float | None]:
-    """Replies and the number in the last of them; at most two questions."""
-    replies = [judge.ask(prompt)]
-    grade = unit_number(replies[0])
-    if grade is None:
-        replies.append(judge.ask(prompt + _AGAIN))
-        grade = unit_number(replies[1])
+    """Replies, and the grade that the last of them gives."""
+    replies: list[str] = []
+    grade = None
+    while grade is None and len(replies) < _TRIES:
+        again = _AGAIN.format(len(replies) + 1, _TRIES) if replies else ""
+        replies.append(judge.ask(prompt + again))
+        grade = mm_vet_grade(replies[-1])
     return replies, grade
 
 

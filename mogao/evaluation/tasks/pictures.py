@@ -25,10 +25,12 @@ class Judged:
     Attributes:
         values: Named numbers.
         facts: JSON values for the reader.
+        failures: What could not be read of it.
     """
 
     values: Mapping[str, float]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    failures: tuple[str, ...] = ()
 
 
 def last_picture(output: Output) -> Path | None:
@@ -56,14 +58,10 @@ def picture_row(
     Raises:
         RequestError: A picture cannot be read.
     """
-    judged, failures = [], []
-    for k, output in enumerate(outputs):
-        path = last_picture(output)
-        if path is None:
-            failures.append(f"output {k}: {NO_PICTURE}")
-            judged.append(Judged(dict.fromkeys(names, 0.0)))
-        else:
-            judged.append(rule(read_image(path)))
+    missing = Judged(dict.fromkeys(names, 0.0), failures=(NO_PICTURE,))
+    paths = [last_picture(output) for output in outputs]
+    judged = [missing if path is None else rule(read_image(path)) for path in paths]
+    failures = [f"output {k}: {text}" for k, one in enumerate(judged) for text in one.failures]
     means = {name: sum(one.values[name] for one in judged) / len(judged) for name in names}
     seen = {"pictures": [dict(one.facts) for one in judged]}
     return Row(item.id, item.group, means, tuple(failures), {**(facts or {}), **seen})

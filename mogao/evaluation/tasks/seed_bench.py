@@ -49,7 +49,7 @@ _LETTERS = "ABCD"
 class SeedBench(TextBenchmark):
     """The benchmark; `images` is the folder of the pictures named by `data_id`."""
 
-    name = "seed"
+    name = "seed_bench"
     protocols: tuple[str, ...] = ("generate", "official", "official-mean")
 
     def items(self) -> Sequence[Item]:

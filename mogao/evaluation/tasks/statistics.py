@@ -71,3 +71,8 @@ def merged(
 def parse_failures(rows: Sequence[Row]) -> Score:
     """Return the share, in [0, 1], of items in which something could not be read."""
     return summarise([float(bool(row.failures)) for row in rows])
+
+
+def scored(rows: Sequence[Row]) -> Score:
+    """Return the share, in [0, 1], of items that have any value, so that the means rest on them."""
+    return summarise([float(bool(row.values)) for row in rows])

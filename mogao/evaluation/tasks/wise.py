@@ -3,7 +3,8 @@
 In: `final_data.json`, objects with `Prompt`, `Explanation`, `Subcategory`, `prompt_id`. Out: the
 WiScore in [0, 1] of six categories and their mean: weighted as on the benchmark's own page, or
 plain as in BAGEL's script. Both scripts give no figure at all while one score is missing (marked
-999 or 9.9); here such a picture is left out of the means and counted.
+999 or 9.9, or fewer scores than prompts); here a picture whose scores could not be read is left out
+of the means and counted, and an output without a picture scores 0.
 
 Source: arXiv 2503.07265; PKU-YuanGroup/WISE, `gpt_eval.py`, `wise_*.py`; BAGEL,
 `eval/gen/wise/cal_score.py`.
@@ -28,6 +29,7 @@ from mogao.evaluation.tasks.judged import (
     picture_opinions,
 )
 from mogao.evaluation.tasks.records import distinct, document, field
+from mogao.evaluation.tasks.statistics import scored
 from mogao.sequence import Pixels
 
 WEIGHTS = {
@@ -142,14 +144,16 @@ class Wise:
                 return Opinion(failures=("judge: wise",), facts=facts)
             return Opinion({"wiscore": wi_score(verdict.scores), **verdict.scores}, facts=facts)
 
-        return picture_opinions(item, outputs, rule)
+        missing = dict.fromkeys(("wiscore", *SCALE.names), float(SCALE.low))
+        return picture_opinions(item, outputs, rule, missing=missing)
 
     def table(self, rows: Sequence[Row], *, protocol: str) -> dict[str, Score]:
-        """Return the mean over the categories, and each category."""
+        """Return the mean over the categories, each category, and the share of scored items."""
         rule = self._templates.rule(protocol, _RULES)
         plain = dict.fromkeys(WEIGHTS, 1.0)
         weights = WEIGHTS if rule == "official-weighted" else plain
         return {
             "overall": over_groups(rows, "wiscore", weights=weights),
             **by_group(rows, "wiscore"),
+            "scored": scored(rows),
         }

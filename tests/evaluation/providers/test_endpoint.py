@@ -15,18 +15,18 @@ import pytest
 
 from mogao.data.images import read_image
 from mogao.errors import ConfigError, RequestError
-from mogao.evaluation.providers.base import ChatJudge, VisualQuestions
-from mogao.evaluation.providers.endpoint import Endpoint, yes_share
+from mogao.evaluation.providers.base import ChatJudge, Tools, VisualQuestions
+from mogao.evaluation.providers.endpoint import Endpoint
 
 KEY = "sk-test-0123456789"
 PICTURE = np.arange(16 * 20 * 3, dtype=np.uint8).reshape(16, 20, 3)
 
 
-def completion(content, **more):
+def completion(content, *, model="m", **more):
     message = {"role": "assistant", "content": content}
     choice = {"index": 0, "message": message, "finish_reason": "stop"} | more
     return {
-        "id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice],
+        "id": "1", "object": "chat.completion", "created": 0, "model": model, "choices": [choice],
     }  # fmt: skip
 
 
@@ -129,6 +129,9 @@ def test_the_key_is_in_no_message_and_no_name(server, status):
     assert caught.value.__cause__ is None
     assert KEY not in f"{endpoint.name} {endpoint!r}"
     assert endpoint.name == f"endpoint:m@{server.host}"
+    server.replies = [(200, completion("ok", model=f"m {KEY}"))]
+    endpoint.ask("hello")
+    assert endpoint.served == {"m ***"}
 
 
 @pytest.mark.parametrize("reply", ["{", "[]", "\x00", {"choices": []}, {"choices": [{"index": 0}]}])
@@ -149,26 +152,63 @@ def test_an_endless_reply_is_refused(server):
         Endpoint(server.url, "m").ask("hello")
 
 
+def asked(server):
+    """The text of the last message."""
+    return server.requests[-1][2]["messages"][0]["content"][-1]["text"]
+
+
+def test_a_question_asks_for_one_word_unless_it_does_so_itself(server):
+    server.replies = [(200, completion("yes"))] * 3
+    endpoint = Endpoint(server.url, "m")
+    endpoint.answer(PICTURE, "Is it red?")
+    assert asked(server) == "Is it red?\nAnswer with one lower-case word: yes or no."
+    endpoint.answer(PICTURE, "Is it red? Please answer yes or no.")
+    assert asked(server) == "Is it red? Please answer yes or no."
+    endpoint.ask("Is it red?")
+    assert asked(server) == "Is it red?"
+
+
 def test_the_probability_of_yes_counts_all_spellings_of_the_first_token(server):
     tokens = first_token(**{"Yes": 0.5, " yes": 0.1, "No": 0.15, "no": 0.05, "Maybe": 0.2})
     server.replies = [(200, completion("Yes", logprobs=tokens))]
-    found = Endpoint(server.url, "m").probability_of_yes(PICTURE, "Is it red?")
-    assert found == pytest.approx(0.75)
+    found = Endpoint(server.url, "m").yes_no_probabilities(PICTURE, "Is it red?")
+    assert (found.yes, found.no) == (pytest.approx(0.6), pytest.approx(0.2))
+    assert found.share == pytest.approx(0.75)
     body = server.requests[0][2]
     assert (body["logprobs"], body["top_logprobs"], body["max_tokens"]) == (True, 20, 1)
+    assert asked(server).endswith("yes or no.")
+
+
+def test_a_word_that_is_not_among_the_likely_tokens_has_no_probability(server):
+    replies = [first_token(No=0.9, The=0.1), first_token(The=0.9, A=0.1), {"content": None}]
+    server.replies = [(200, completion("x", logprobs=tokens)) for tokens in replies]
+    endpoint = Endpoint(server.url, "m")
+    no, neither, refused = (endpoint.yes_no_probabilities(PICTURE, "Is it red?") for _ in replies)
+    assert (no.yes, no.no, no.failures) == (0.0, pytest.approx(0.9), ())
+    for one in (neither, refused):
+        assert (one.yes, one.no, one.share) == (0.0, 0.0, 0.0)
+        assert one.failures == ("neither yes nor no is likely",)
 
 
 @pytest.mark.parametrize("logprobs", [None, {"content": None}, {"content": []}])
 def test_a_server_without_log_probabilities_is_named(server, logprobs):
     server.replies = [(200, completion("Yes", logprobs=logprobs))]
     with pytest.raises(ConfigError, match=f"{server.host} gives no log-probabilities of 'm'"):
-        Endpoint(server.url, "m").probability_of_yes(PICTURE, "Is it red?")
+        Endpoint(server.url, "m").yes_no_probabilities(PICTURE, "Is it red?")
 
 
-def test_first_tokens_that_are_neither_yes_nor_no_are_named():
-    with pytest.raises(RequestError, match=r"one: .*\['The', 'A'\]"):
-        yes_share([("The", -0.1), ("A", -2.0)], who="one")
-    assert yes_share([("\u2581YES", -9.0), ("nothing", -0.1)], who="one") == 1.0
+def test_the_model_that_the_server_names_stands_beside_the_one_that_was_asked_for(server):
+    models = ["m", "m-2024", "m-2025", "m-2024"]
+    server.replies = [(200, completion("ok", model=model)) for model in models]
+    endpoint = Endpoint(server.url, "m")
+    names = []
+    for _ in models:
+        endpoint.ask("hello")
+        names.append(Tools(judge=endpoint).names["judge"])
+    name = f"endpoint:m@{server.host}"
+    both = f"{name} (served by m-2024, m-2025)"
+    assert names == [name, f"{name} (served by m-2024)", both, both]
+    assert endpoint.name == name
 
 
 def test_a_server_that_is_not_there_is_named(server):

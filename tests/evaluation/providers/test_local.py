@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -120,7 +123,8 @@ def chat_folder(tmp_path_factory):
 def test_a_detector_gives_boxes_in_pixels_with_the_names_of_coco(detector_folder):
     found = local.LocalDetector(detector_folder)
     assert isinstance(found, Detector)
-    assert found.name == f"local:{detector_folder} float32"
+    digest = local.folder_digest(Path(detector_folder))
+    assert found.name == f"local:{detector_folder}@{digest[:12]} float32"
     detections = found.detect(PICTURE)
     assert detections
     for one in detections:
@@ -146,6 +150,7 @@ def test_the_colour_is_that_of_the_nearest_caption(clip_folder):
 
     reader = local.LocalColours(clip_folder)
     assert isinstance(reader, ColourReader)
+    assert reader.name.endswith(" float32, own captions")
     model, processor = (kind.from_pretrained(clip_folder) for kind in (AutoModel, AutoProcessor))
     with torch.inference_mode():
         crop = processor(images=Image.fromarray(PICTURE[4:30, 6:40]), return_tensors="pt")
@@ -185,16 +190,62 @@ def test_a_model_without_captions_embeds_by_its_first_token(tmp_path):
         local.LocalColours(str(tmp_path))
 
 
-def test_a_chat_model_answers_and_weighs_yes_against_no(chat_folder):
+def test_a_chat_model_answers(chat_folder):
     chat = local.LocalChat(chat_folder, max_reply_tokens=3)
     assert isinstance(chat, ChatJudge)
     assert isinstance(chat, VisualQuestions)
     reply = chat.ask("what is there in the picture", pictures=[PICTURE, PICTURE])
     assert len(reply.split()) <= 3
     assert reply == chat.ask("what is there in the picture", pictures=[PICTURE, PICTURE])
-    assert 0 < chat.probability_of_yes(PICTURE, "is there a cat") < 1
     assert isinstance(chat.answer(PICTURE, "is there a cat"), str)
     assert isinstance(chat.ask("is there a cat"), str)
+
+
+def test_yes_has_its_probability_over_the_whole_vocabulary(chat_folder):
+    chat = local.LocalChat(chat_folder)
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(chat_folder)
+    model = AutoModelForImageTextToText.from_pretrained(chat_folder)
+    question = "is there a cat yes or no"
+    text = processor(
+        text=f"user <image> {question}", images=Image.fromarray(PICTURE), return_tensors="pt"
+    )
+    with torch.inference_mode():
+        whole = model(**text).logits[0, -1].softmax(-1)
+    places = [processor.tokenizer.get_vocab()[word] for word in ("yes", "no")]
+    found = chat.yes_no_probabilities(PICTURE, question)
+    assert [found.yes, found.no] == pytest.approx([float(whole[place]) for place in places])
+    assert found.yes + found.no < 0.5  # of forty words
+    changed = chat.yes_no_probabilities(PICTURE, "is there a cat")
+    assert changed != found  # the request is read too
+
+
+def test_a_vocabulary_without_the_words_is_named(chat_folder, tmp_path):
+    shutil.copytree(chat_folder, tmp_path / "model")
+    path = tmp_path / "model" / "tokenizer.json"
+    path.write_text(path.read_text().replace('"yes"', '"yea"'))
+    chat = local.LocalChat(str(tmp_path / "model"))
+    with pytest.raises(ConfigError, match="no token for 'yes' or none for 'no'"):
+        chat.yes_no_probabilities(PICTURE, "is there a cat")
+
+
+def test_versions_of_a_folder_have_different_names(detector_folder, tmp_path):
+    shutil.copytree(detector_folder, tmp_path / "copy")
+    folder, names = tmp_path / "copy", [local.folder_digest(Path(detector_folder))]
+    assert local.folder_digest(folder) == names[0]
+    (folder / "README.md").write_text("words")
+    assert local.folder_digest(folder) == names[0]
+    weights = folder / "model.safetensors"
+    for place in (-1, weights.stat().st_size // 2):  # the header stays as it is
+        data = bytearray(weights.read_bytes())
+        data[place] ^= 1
+        weights.write_bytes(bytes(data))
+        names.append(local.folder_digest(folder))
+    config = folder / "config.json"
+    config.write_text(config.read_text() + "\n")
+    names.append(local.folder_digest(folder))
+    assert len(set(names)) == 4
 
 
 def test_a_model_made_for_another_task_is_refused(clip_folder, tmp_path):

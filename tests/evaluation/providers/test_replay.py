@@ -15,7 +15,9 @@ from mogao.evaluation.providers.base import (
     Detector,
     Embedder,
     TextReader,
+    Tools,
     VisualQuestions,
+    YesNoProbabilities,
 )
 from mogao.evaluation.providers.masks import MaskedDetection
 from mogao.evaluation.providers.replay import METHODS, Recorder, Replay
@@ -48,8 +50,8 @@ class Oracle:
     def answer(self, pixels, question):
         return self._next(f"{question} {pixels.sum()}")
 
-    def probability_of_yes(self, pixels, question):
-        return self._next(len(question) / (3 + pixels.size))
+    def yes_no_probabilities(self, pixels, question):
+        return self._next(YesNoProbabilities(len(question) / (3 + pixels.size), 0.1))
 
     def ask(self, text, *, pictures=()):
         return self._next(f"{text}: {len(pictures)} pictures \ud800 \u2028 \n.")
@@ -72,7 +74,7 @@ def ask_all(provider):
         provider.colour(RED, found[1]),
         provider.answer(RED, "what?"),
         provider.answer(RED, "who?"),
-        provider.probability_of_yes(RED, "what?"),
+        provider.yes_no_probabilities(RED, "what?"),
         provider.ask("rate", pictures=[RED, BLUE]),
         provider.ask("rate", pictures=[BLUE, RED]),
         provider.ask("rate"),
@@ -162,7 +164,8 @@ def test_a_bad_line_is_named(tmp_path, line):
         ("detect", [{"name": "cat", "box": [1, 2, 3, 4], "score": 1, "mask": [9, 9, "eJw="]}]),
         ("read", [1]),
         ("answer", None),
-        ("probability_of_yes", "often"),
+        ("yes_no_probabilities", "often"),
+        ("yes_no_probabilities", {"yes": 0.5}),
         ("embed", ["x"]),
     ],
 )
@@ -194,3 +197,16 @@ def test_one_of_several_providers_in_a_file_is_chosen(tmp_path):
         Replay(path, kind="detector", source="second")
     with pytest.raises(ConfigError, match="answers to embed of nobody"):
         Replay(path, kind="embedders")
+
+
+def test_what_a_server_said_of_its_model_is_replayed_with_the_answers(tmp_path):
+    oracle, path = Oracle(), tmp_path / "a.jsonl"
+    recorder = Recorder(oracle, path)
+    recorder.answer(RED, "one?")
+    oracle.served = {"oracle-2"}
+    recorder.answer(RED, "two?")
+    assert Tools(questions=recorder).names == {"questions": "oracle (served by oracle-2)"}
+    replay = Replay(path)
+    for question, name in (("one?", "oracle"), ("two?", "oracle (served by oracle-2)")):
+        replay.answer(RED, question)
+        assert Tools(questions=replay).names == {"questions": name}

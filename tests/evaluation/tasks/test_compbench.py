@@ -8,18 +8,19 @@ import pytest
 from mogao.data.images import save_png
 from mogao.errors import DataError
 from mogao.evaluation.benchmark import Output, Row
-from mogao.evaluation.providers.base import Detection, Tools
+from mogao.evaluation.providers.base import Detection, Tools, YesNoProbabilities
 from mogao.evaluation.tasks.compbench import CompBench
 
 LISTS = {
-    "color_val": "a red hat and a blue cup\nred hats\n",
+    "color_val": "a red hat and a blue cup\nred hats\na red hat and a green bus\n",
     "shape_train": "a round hat and a square cup\n",
     "spatial_val": "a dog near a cat\na dog behind a cat\n",
     "numeracy_val": "two dogs\tseen\nmany dogs\n",
     "non_spatial_val": "A dog is running.\n",
     "new_objects": "dog - dogs\n",
 }
-CHANCES = {"a red hat?": 0.5, "a blue cup?": 0.8, "red hats?": 0.7}
+CHANCES = {"a red hat?": 0.5, "a blue cup?": 0.8, "red hats?": 0.7, "a green bus?": 0.0}
+"""Shares of yes; three words in four are neither."""
 
 
 class Both:
@@ -32,8 +33,9 @@ class Both:
     def answer(self, _pixels, _question):
         raise AssertionError("probabilities are asked for")
 
-    def probability_of_yes(self, _pixels, question):
-        return CHANCES.get(question, 0.25)
+    def yes_no_probabilities(self, _pixels, question):
+        chance = CHANCES.get(question, 0.25)
+        return YesNoProbabilities(chance / 4, (1 - chance) / 4 if chance else 0.0)
 
 
 def benchmark(tmp_path, lists=LISTS):
@@ -54,11 +56,11 @@ def scored(tmp_path, item_id, protocol="original-rules"):
 def test_each_list_is_a_category(tmp_path):
     items = benchmark(tmp_path).items()
     assert [item.id for item in items] == [
-        *("color-0000", "color-0001", "spatial-0000", "spatial-0001"),
+        *("color-0000", "color-0001", "color-0002", "spatial-0000", "spatial-0001"),
         *("numeracy-0000", "numeracy-0001", "non_spatial-0000"),
     ]
-    assert items[4].prompt == "two dogs"  # what stands behind a tab is no prompt
-    assert items[4].num == 10
+    assert items[5].prompt == "two dogs"  # what stands behind a tab is no prompt
+    assert items[5].num == 10
     assert [item.prompt for item in CompBench(tmp_path, split="train").items()] == [
         "a round hat and a square cup"
     ]
@@ -110,7 +112,14 @@ def test_where_no_rule_fits_there_is_no_score(tmp_path, item_id, said):
 
 @pytest.mark.parametrize("item_id", ["color-0000", "spatial-0001", "non_spatial-0000"])
 def test_the_substitute_asks_for_the_whole_prompt(tmp_path, item_id):
-    assert scored(tmp_path, item_id, "vqa-substitute").values == {"score": 0.25}
+    # VQAScore is the probability of yes itself, the original rule its share beside no
+    assert scored(tmp_path, item_id, "vqa-substitute").values == {"score": 0.25 / 4}
+
+
+def test_a_phrase_that_is_answered_with_neither_word_scores_nothing_and_is_counted(tmp_path):
+    row = scored(tmp_path, "color-0002")
+    assert row.values == {"score": 0.0}
+    assert row.failures == ("output 0: a green bus: neither yes nor no is likely",)
 
 
 def test_rows_without_a_score_are_left_out_of_the_means(tmp_path):

@@ -23,7 +23,7 @@ ANSWERS = {  # by the brightness of a picture
     1: ["yes", "yes", "yes"],
     2: ["yes", "no", "yes"],
     3: ["no", "yes", "no"],
-    4: ["Yes.", "Yes", "YES"],
+    4: ["Yes.", "Yes, there is a dog.", "YES"],
     5: ["no", "it is", "no"],
 }
 QUESTIONS = ["Is it a photo?", "Is there a dog?", "Is the dog red?"]
@@ -35,7 +35,7 @@ class ByBrightness:
     def answer(self, pixels, question):
         return ANSWERS[int(pixels[0, 0, 0])][QUESTIONS.index(question)]
 
-    def probability_of_yes(self, _pixels, _question):
+    def yes_no_probabilities(self, _pixels, _question):
         raise AssertionError("texts are asked for")
 
 
@@ -52,7 +52,7 @@ def outputs(folder, *numbers):
     return [Output((path,)) for path in paths]
 
 
-def scored(bench, made, protocol="fixed"):
+def scored(bench, made, protocol="fixed-2"):
     tools = Tools(questions=ByBrightness())
     return bench.score(bench.items()[0], made, tools=tools, protocol=protocol)
 
@@ -95,11 +95,17 @@ def test_official_skips_the_first_row_of_the_file(tmp_path):
 
 def test_official_takes_no_other_yes_than_yes(tmp_path):
     bench = benchmark(tmp_path)
-    assert scored(bench, outputs(tmp_path, 4)).values == {"score": 1.0}
-    assert scored(bench, outputs(tmp_path, 4), "official").values == {"score": 0.0}
+    fixed = scored(bench, outputs(tmp_path, 4))
+    assert (fixed.values, fixed.failures) == ({"score": 1.0}, ())
+    official = scored(bench, outputs(tmp_path, 4), "official")
+    assert official.values == {"score": 0.0}
+    assert official.failures == (
+        "question 2: not exactly yes or no: 'Yes, there is a dog.'",
+        "question 3: not exactly yes or no: 'YES'",
+    )
 
 
-@pytest.mark.parametrize("protocol", ["official", "fixed"])
+@pytest.mark.parametrize("protocol", ["official", "fixed-2"])
 def test_categories_take_answers_as_given(tmp_path, protocol):
     # Picture 2: no dog, but red: the child counts in its category, not in the score.
     row = scored(benchmark(tmp_path), outputs(tmp_path, 2), protocol)
@@ -157,7 +163,7 @@ def test_categories_pool_questions_over_prompts(tmp_path):
     bench = benchmark(tmp_path)
     short, long = outputs(tmp_path / "x", 1), outputs(tmp_path / "y", 2, 2, 2)
     rows = [scored(bench, short), scored(bench, long)]
-    table = bench.table(rows, protocol="fixed")
+    table = bench.table(rows, protocol="fixed-2")
     assert list(table) == [
         *("overall", "attribute", "entity", "global"),
         *("attribute - color", "entity - whole", "global -"),

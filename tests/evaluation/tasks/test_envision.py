@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -100,14 +101,25 @@ def test_a_reply_with_eight_scores_counts_under_the_official_rule_alone(tmp_path
     assert (table["overall"].value, table["Biology"].value, table["overall"].n) == (2.61, 2.61, 1)
 
 
-def test_a_chain_with_a_missing_picture_is_not_judged(tmp_path):
+@pytest.mark.parametrize(
+    ("rule", "mean", "scored"), [("official", 4.0, 0.5), ("weighted", 2.0, 1), ("unweighted", 2, 1)]
+)
+def test_an_unfinished_chain_is_passed_over_by_the_official_rule_alone(
+    tmp_path, rule, mean, scored
+):
     bench = Envision(written(tmp_path / "envision_bio.json", [CHAIN]))
     (item,) = bench.items()
-    judge = Judge(str)
-    output = Output(tuple(picture(tmp_path / f"{n}.png", n) for n in range(3)))
-    found = bench.score(item, [output], tools=Tools(judge=judge), protocol=OFFICIAL)
-    assert (found.values, found.failures) == ({}, ("output 0: 3 of 4 pictures",))
-    assert judge.texts == []
+    protocol = f"{rule}/history/own-template"
+    tools = Tools(judge=Judge(lambda _: re.sub(r"\d", "4", NINE_LINES)))
+    paths = tuple(picture(tmp_path / f"{n}.png", n) for n in range(4))
+    whole = bench.score(item, [Output(paths)], tools=tools, protocol=protocol)
+    part = bench.score(item, [Output(paths[:3])], tools=tools, protocol=protocol)
+    assert part.values == ({} if rule == "official" else dict.fromkeys(whole.values, 0.0))
+    assert part.failures == ("output 0: 3 of 4 pictures",)
+    assert len(tools.judge.texts) == 1
+    table = bench.table([whole, part], protocol=protocol)
+    assert table["overall"].value == pytest.approx(mean)
+    assert table["scored"].value == scored
 
 
 @pytest.mark.parametrize(

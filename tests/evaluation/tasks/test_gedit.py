@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mogao.errors import DataError
-from mogao.evaluation.benchmark import Benchmark
+from mogao.evaluation.benchmark import Benchmark, Output
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.tasks.gedit import GROUPS, GEdit, viescore
 from tests.evaluation.tasks.scripted import RESULT, SOURCE, Judge, picture, result, row, written
@@ -149,3 +149,14 @@ def test_faults_of_gedit_records_are_named(tmp_path, change, message):
     with pytest.raises(DataError, match=message) as caught:
         GEdit(data, images=tmp_path).items()
     assert "gedit.json: record 1" in str(caught.value)
+
+
+def test_an_edit_of_gedit_without_a_picture_is_passed_over_and_the_share_is_told(tmp_path):
+    bench = gedit(tmp_path)
+    item = bench.items()[0]
+    tools = Tools(judge=vie_judge([8, 8], [8, 8]))
+    done = bench.score(item, [result(tmp_path)], tools=tools, protocol=VIESCORE)
+    missing = bench.score(item, [Output(("Sorry.",))], tools=tools, protocol=VIESCORE)
+    assert (missing.values, missing.failures) == ({}, ("output 0: no picture",))
+    table = bench.table([done, missing], protocol=VIESCORE)
+    assert (table["overall"].value, table["scored"].value) == (8, 0.5)

@@ -10,7 +10,7 @@ import pytest
 from mogao.data.images import save_png
 from mogao.errors import DataError
 from mogao.evaluation.benchmark import Output
-from mogao.evaluation.providers.base import Tools
+from mogao.evaluation.providers.base import Tools, YesNoProbabilities
 from mogao.evaluation.tasks.genai_bench import GenAIBench
 
 PROMPTS = {f"{i:05d}": {"id": f"{i:05d}", "prompt": f"prompt {i}"} for i in range(4)}
@@ -28,9 +28,10 @@ class Asked:
     def answer(self, _pixels, _question):
         raise AssertionError("probabilities are asked for")
 
-    def probability_of_yes(self, pixels, question):
+    def yes_no_probabilities(self, pixels, question):
         self.questions.append(question)
-        return float(pixels[0, 0, 0]) / 100
+        share = float(pixels[0, 0, 0]) / 100
+        return YesNoProbabilities(share, share / 4)
 
 
 def benchmark(tmp_path, prompts=PROMPTS, skills=SKILLS):
@@ -95,3 +96,18 @@ def test_scores_are_means_over_the_prompts_of_a_skill(tmp_path):
 def test_a_bad_file_is_named(tmp_path, prompts, skills, said):
     with pytest.raises(DataError, match=said):
         benchmark(tmp_path, prompts, skills).items()
+
+
+def test_the_score_is_the_probability_of_yes_itself_and_not_its_share_beside_no(tmp_path):
+    skills = {"basic": [0], "advanced": []}
+    bench = benchmark(tmp_path, {"00000": {"prompt": "a"}}, skills)
+    (row,) = rows(bench, tmp_path, [8], Asked())
+    assert row.values == {"vqascore": pytest.approx(0.08)}  # its share is 0.8
+    assert row.failures == ()
+
+
+def test_an_answer_of_neither_word_is_a_failure_of_its_item_alone(tmp_path):
+    found = rows(benchmark(tmp_path), tmp_path, [0, 20, 30, 40], Asked())
+    assert [row.values["vqascore"] for row in found] == pytest.approx([0, 0.2, 0.3, 0.4])
+    assert found[0].failures == ("output 0: neither yes nor no is likely",)
+    assert not any(row.failures for row in found[1:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mogao.errors import DataError
-from mogao.evaluation.benchmark import Benchmark, Row
+from mogao.evaluation.benchmark import Benchmark, Output, Row
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.tasks.imgedit import (
     ImgEdit,
@@ -126,6 +126,26 @@ def test_hard_edits_have_their_own_records_and_words(tmp_path):
         for rule in ("official", "capped")
     }
     assert scores == {"official": 4, "capped": 3}
+
+
+def test_an_edit_without_a_picture_scores_the_least(tmp_path):
+    data, images = imgedit(tmp_path)
+    bench, judge = ImgEdit(data, images=images), Judge(str)
+    for protocol in bench.protocols:
+        found = bench.score(
+            bench.items()[0], [Output(("Sorry.",))], tools=Tools(judge=judge), protocol=protocol
+        )
+        assert (found.values, found.failures) == ({"score": 1.0}, ("output 0: no picture",))
+    unread = Row("d", "style", {}, ("output 0: judge: style",))
+    table = bench.table([found, row("b", "add", score=4), unread], protocol=bench.protocols[0])
+    assert (table["overall"].value, table["overall"].n) == (2.5, 2)
+    assert table["scored"].value == pytest.approx(2 / 3)
+
+
+def test_the_old_name_of_a_type_is_read(tmp_path):
+    data, images = imgedit(tmp_path, {"1": {**BASIC["1082"], "edit_type": "alter"}})
+    (item,) = ImgEdit(data, images=images).items()
+    assert item.group == "adjust"
 
 
 def test_faults_of_imgedit_records_are_named(tmp_path):

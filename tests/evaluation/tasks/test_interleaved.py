@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mogao.errors import DataError
-from mogao.evaluation.benchmark import Benchmark, Output
+from mogao.evaluation.benchmark import Benchmark, Output, Row
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.tasks.interleaved import ASPECTS, Interleaved, read_answer
 from tests.evaluation.tasks.scripted import Judge, picture, row, written
@@ -84,11 +84,16 @@ def test_an_answer_with_an_unread_aspect_is_left_out_and_counted(tmp_path, score
     assert (found.values, found.failures) == ({}, ("output 0: judge: interleaved",))
 
 
-def test_no_answer_is_a_failure(tmp_path):
+@pytest.mark.parametrize("parts", [(), (" \n",)])
+def test_no_answer_is_a_failure_with_the_least_scores(tmp_path, parts):
     bench = interleaved(tmp_path, TASK)
     tools = Tools(judge=Judge(str))
-    found = bench.score(bench.items()[0], [Output(())], tools=tools, protocol=POINTWISE)
-    assert (found.values, found.failures) == ({}, ("output 0: no answer",))
+    found = bench.score(bench.items()[0], [Output(parts)], tools=tools, protocol=POINTWISE)
+    assert found.values == dict.fromkeys(("mean", *ASPECTS), 0.0)
+    assert found.failures == ("output 0: no answer",)
+    unread = Row("t3", "guides", {}, ("output 0: judge: interleaved",))
+    table = bench.table([found, row("t2", "guides", mean=6), unread], protocol=POINTWISE)
+    assert (table["overall"].value, table["scored"].value) == (3, pytest.approx(2 / 3))
 
 
 def test_a_missing_picture_of_a_task_is_named(tmp_path):

@@ -101,9 +101,11 @@ def test_a_value_is_the_mean_over_those_outputs_that_have_it():
     assert row.facts == {"judged": [{"n": 0}, {}, {}]}
 
 
-def test_an_output_without_a_picture_is_a_failure_without_values():
-    row = picture_opinions(ITEM, [Output(("only words",))], lambda _: Opinion({"score": 1.0}))
-    assert (row.values, row.failures) == ({}, ("output 0: no picture",))
+@pytest.mark.parametrize("missing", [{}, {"score": 0.0}])
+def test_an_output_without_a_picture_is_a_failure_with_the_values_of_its_rule(missing):
+    outputs = [Output(("only words",))]
+    row = picture_opinions(ITEM, outputs, lambda _: Opinion({"score": 1.0}), missing=missing)
+    assert (row.values, row.failures) == (missing, ("output 0: no picture",))
 
 
 def test_the_last_picture_counts_and_must_be_one(tmp_path):
@@ -114,7 +116,7 @@ def test_the_last_picture_counts_and_must_be_one(tmp_path):
         return Opinion({"score": float(pixels.mean())})
 
     output = Output((tmp_path / "draft.png", "better:", tmp_path / "final.png"))
-    assert picture_opinions(ITEM, [output], brightness).values == {"score": 200.0}
+    assert picture_opinions(ITEM, [output], brightness, missing={}).values == {"score": 200.0}
     (tmp_path / "final.png").write_bytes(b"no picture")
     with pytest.raises(RequestError, match="not a picture"):
-        picture_opinions(ITEM, [output], brightness)
+        picture_opinions(ITEM, [output], brightness, missing={})

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mogao.errors import DataError
-from mogao.evaluation.benchmark import Benchmark, Row
+from mogao.evaluation.benchmark import Benchmark, Output, Row
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.tasks.kris import (
     DIMENSIONS,
@@ -132,6 +132,7 @@ def test_eight_rows_of_kris_are_pooled_over_samples_and_metrics(tmp_path):
             "quality": 375 / 7,
             "instruction": 250 / 6,
             "knowledge": 200 / 3,
+            "scored": 1,
         }
     )
     assert table["overall"].n == 8
@@ -203,6 +204,17 @@ def test_an_unread_metric_of_kris_is_skipped_and_the_others_count(tmp_path):
     assert found.values == {"consistency": 100, "quality": 50}
     assert found.failures == ("output 0: judge: instruction", "output 0: judge: knowledge")
     assert bench.table([found], protocol=KRIS)["overall"].value == 75
+
+
+def test_a_sample_of_kris_without_a_picture_is_passed_over_and_the_share_is_told(tmp_path):
+    bench = kris(tmp_path, "biology")
+    (item,) = bench.items()
+    tools = Tools(judge=kris_judge())
+    done = bench.score(item, [result(tmp_path)], tools=tools, protocol=KRIS)
+    missing = bench.score(item, [Output(())], tools=tools, protocol=KRIS)
+    assert (missing.values, missing.failures) == ({}, ("output 0: no picture",))
+    table = bench.table([done, missing], protocol=KRIS)
+    assert (table["overall"].value, table["scored"].value) == (62.5, 0.5)
 
 
 @pytest.mark.parametrize(

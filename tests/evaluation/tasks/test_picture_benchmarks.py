@@ -15,7 +15,7 @@ import pytest
 from mogao.data.images import save_png
 from mogao.errors import ConfigError
 from mogao.evaluation.benchmark import Benchmark, Output
-from mogao.evaluation.providers.base import Detection, Tools
+from mogao.evaluation.providers.base import Detection, Tools, YesNoProbabilities
 from mogao.evaluation.tasks.compbench import CompBench
 from mogao.evaluation.tasks.dpg import DPGBench
 from mogao.evaluation.tasks.genai_bench import GenAIBench
@@ -62,8 +62,10 @@ class Truth:
         asked = [row["text"] for row in self.of(pixels).truth["questions"]]
         return "yes" if question in asked else "no"
 
-    def probability_of_yes(self, pixels, question):
-        return float(self.of(pixels).prompt in question or question[:-1] in self.of(pixels).prompt)
+    def yes_no_probabilities(self, pixels, question):
+        prompt = self.of(pixels).prompt
+        is_there = prompt in question or question[:-1] in prompt
+        return YesNoProbabilities(float(is_there), float(not is_there))
 
     def embed(self, pictures):
         return np.eye(256, dtype=np.float32)[[int(one[0, 0, 0]) for one in pictures]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mogao.data.images import save_png
@@ -230,7 +232,7 @@ def test_gqa_reads_lines_too_and_finds_pictures_by_id(tmp_path):
 
 
 def test_mm_vet_official_is_the_mean_grade_and_counts_for_each_ability(tmp_path):
-    judge = Judge("0.5", "Correctness: 1.0", "0.0")
+    judge = Judge("0.5", "1.0 | yes", "0.0")
     scores = values(table(MmVet(mm_vet_file(tmp_path)), "said", tools=Tools(judge=judge)))
     assert scores == {
         "overall": 50.0,
@@ -242,21 +244,37 @@ def test_mm_vet_official_is_the_mean_grade_and_counts_for_each_ability(tmp_path)
     assert judge.asked[0].endswith("\nWhat is x? | -1 <AND> -5 | said | ")
 
 
-def test_mm_vet_asks_a_second_time_and_then_counts_a_failure(tmp_path):
-    judge = Judge("good", "0.7", "good", "8 of 10", "1")
+def test_mm_vet_asks_up_to_five_times_and_then_counts_a_failure(tmp_path):
+    judge = Judge(*["good"] * 4, "0.7", *["Correctness: 1.0"] * 5, "1")
     benchmark = MmVet(mm_vet_file(tmp_path))
     rows = taken(benchmark, "said", tools=Tools(judge=judge))
     assert [row.values["grade"] for row in rows] == [0.7, 0.0, 1.0]
     assert [row.failures for row in rows] == [(), ("no number from the judge",), ()]
-    assert rows[0].facts["replies"] == ["good", "0.7"]
-    assert values(benchmark.table(rows, protocol="official"))["parse_failures"] == 0.3333
+    assert rows[0].facts["replies"] == ["good", "good", "good", "good", "0.7"]
+    assert len(rows[1].facts["replies"]) == 5
+    assert len(set(judge.asked[:5])) == 5  # a judge without randomness would only repeat itself
+    assert all(text.startswith(judge.asked[0]) for text in judge.asked[:5])
+    protocol = benchmark.protocols[0]
+    assert values(benchmark.table(rows, protocol=protocol))["parse_failures"] == 0.3333
 
 
-def test_mm_vet_takes_the_examples_of_a_file(tmp_path):
+def test_the_protocol_of_mm_vet_says_whose_examples_the_judge_saw(tmp_path):
+    path = tmp_path / "grader.txt"
+    path.write_text("Grade:")
+    given = MmVet(mm_vet_file(tmp_path), grader=path)
+    assert MmVet(tmp_path).protocols == ("official/own-template", "offline")
+    assert given.protocols == ("official/given-template", "offline")
+    for name in ("official", "official/own-template"):
+        with pytest.raises(ConfigError, match="no protocol"):
+            taken(given, "said", protocol=name, tools=Tools(judge=Judge("1")))
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_mm_vet_takes_the_examples_of_a_file(tmp_path, kind):
     path = tmp_path / "grader.txt"
     path.write_text("Grade:")
     judge = Judge("1", "1", "1")
-    rows = taken(MmVet(mm_vet_file(tmp_path), grader=path), "said", tools=Tools(judge=judge))
+    rows = taken(MmVet(mm_vet_file(tmp_path), grader=kind(path)), "said", tools=Tools(judge=judge))
     assert judge.asked[2] == "Grade:\nWhat is written? | stop | said | "
     assert rows[0].facts["grader"] == str(path)
 
@@ -264,7 +282,7 @@ def test_mm_vet_takes_the_examples_of_a_file(tmp_path):
 def test_mm_vet_without_a_judge_says_so_and_compares_words_offline(tmp_path):
     benchmark = MmVet(mm_vet_file(tmp_path))
     with pytest.raises(ConfigError, match="needs a tool for 'judge'"):
-        taken(benchmark, "said", protocol="official")
+        taken(benchmark, "said", protocol="official/own-template")
     answers = {"v1_0": "-5", "v1_1": "a rabbit", "v1_2": "go"}
     rows = taken(benchmark, lambda item: answers[item.id], protocol="offline")
     # one of two parts; the better of two ways, 2 * 1 / (2 + 1); nothing

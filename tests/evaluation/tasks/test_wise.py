@@ -95,6 +95,19 @@ def test_an_unread_reply_of_wise_is_counted_and_left_out(tmp_path):
     assert len(found.facts["judged"][0]["replies"]) == 3
     table = bench.table([found, row("2", "culture", wiscore=0.5)], protocol=WISE)
     assert (table["overall"].value, table["overall"].n) == (0.5, 1)
+    assert table["scored"].value == 0.5
+
+
+def test_a_prompt_of_wise_without_a_picture_scores_nothing(tmp_path):
+    bench = Wise(written(tmp_path / "final_data.json", PROMPTS))
+    judge = Judge(str)
+    found = bench.score(bench.items()[0], [Output(())], tools=Tools(judge=judge), protocol=WISE)
+    assert found.values == dict.fromkeys(
+        ("wiscore", "consistency", "realism", "aesthetic_quality"), 0.0
+    )
+    assert found.failures == ("output 0: no picture",)
+    table = bench.table([found, row("2", "culture", wiscore=0.5)], protocol=WISE)
+    assert (table["overall"].value, table["scored"].value) == (0.25, 1.0)
 
 
 def test_without_a_judge_or_a_known_protocol_nothing_is_scored(tmp_path):
