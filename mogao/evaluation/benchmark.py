@@ -57,6 +57,8 @@ class Item:
         size: (height, width) of the pictures in pixels; None leaves it to the model.
         turns: What follows, one after another.
         settings: Changes of the generation settings, such as {"image.num_steps": 12}.
+        whole: Name of what has a score only as a whole, such as a question in all rotations of its
+            options; empty for an item that stands alone.
     """
 
     id: str
@@ -69,6 +71,7 @@ class Item:
     size: tuple[int, int] | None = None
     turns: tuple[Turn, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    whole: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ In: a benchmark and either a player or a folder that any program filled. Out: `o
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ Show = Callable[[str, int, int], None]
 def choose(
     items: Sequence[Item], *, groups: Sequence[str] = (), most: int | None = None
 ) -> list[Item]:
-    """Return the items of some groups, the first few of each.
+    """Return the items of some groups, the first few of each; items that make a whole count once.
 
     Args:
         items: Of one benchmark.
@@ -42,11 +41,14 @@ def choose(
     for name in groups:
         if name not in known:
             raise DataError(f"no group {name!r} in the benchmark; known: {', '.join(known)}")
-    taken: Counter[str] = Counter()
+    taken: dict[str, set[str]] = {name: set() for name in known}
     chosen = []
     for item in items:
-        if (not groups or item.group in groups) and (most is None or taken[item.group] < most):
-            taken[item.group] += 1
+        wholes, whole = taken[item.group], item.whole or item.id
+        if groups and item.group not in groups:
+            continue
+        if most is None or len(wholes) < most or whole in wholes:
+            wholes.add(whole)
             chosen.append(item)
     return chosen
 

@@ -204,6 +204,7 @@ class MmBench(TextBenchmark):
                 "rotation": rotation,
                 "l2": row.get("l2-category") or field(row, "L2-category", str, where=where),
             },
+            whole=str(question),
         )
 
 

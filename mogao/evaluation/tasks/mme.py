@@ -113,6 +113,7 @@ class Mme(TextBenchmark):
                         document, question, pictures=[partial(self._picture, task, name, where)]
                     ),
                     truth={"answer": answer, "pair": pair},
+                    whole=pair,
                 )
             )
         return items

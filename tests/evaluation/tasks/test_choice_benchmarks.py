@@ -14,7 +14,7 @@ from mogao.evaluation.likelihood import likelihoods_of
 from mogao.evaluation.player import SessionPlayer
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.providers.replay import Recorder, Replay
-from mogao.evaluation.runner import generate, read_outputs
+from mogao.evaluation.runner import choose, generate, read_outputs
 from mogao.evaluation.tasks.mmbench import MmBench
 from mogao.evaluation.tasks.seed_bench import SeedBench
 from tests.evaluation.tasks.answering import PIXELS, table, taken, values, write_json
@@ -71,6 +71,13 @@ def test_mmbench_always_a_is_nothing_circular_and_chance_plain(tmp_path):
     assert circular["overall"] == 0.0
     plain = values(table(benchmark, "A", protocol="plain/unmatched-wrong"))
     assert plain["overall"] == 25.0
+
+
+def test_mmbench_takes_the_first_questions_in_all_their_rotations(tmp_path):
+    few = choose(MmBench(mmbench_file(tmp_path)).items(), most=1)
+    assert [item.id for item in few] == [
+        str(rotation * 1_000_000 + question) for rotation in range(4) for question in (0, 3)
+    ]
 
 
 def test_mmbench_counts_a_question_if_every_rotation_is_right(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from mogao.data.images import save_png
 from mogao.errors import DataError
+from mogao.evaluation.runner import choose
 from mogao.evaluation.tasks.mme import SUMS, Mme
 from mogao.evaluation.tasks.pope import Pope
 from tests.evaluation.tasks.answering import PIXELS, table, taken, values, write_lines
@@ -158,6 +159,11 @@ def test_mme_all_right_gives_all_points_and_all_unreadable_none(tmp_path):
     assert (right["perception"], right["cognition"], right["OCR"]) == (2000.0, 800.0, 200.0)
     nothing = values(table(benchmark, "I cannot tell"))
     assert (nothing["perception"], nothing["parse_failures"]) == (0.0, 1.0)
+
+
+def test_mme_takes_pictures_with_both_their_questions(tmp_path):
+    few = choose(Mme(mme_folder(tmp_path)).items(), groups=["OCR"], most=1)
+    assert [item.id for item in few] == ["OCR-0000-0", "OCR-0000-1"]
 
 
 def test_mme_adds_accuracy_and_pictures_with_both_right(tmp_path):
