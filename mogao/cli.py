@@ -291,7 +291,9 @@ def sweep(
     *,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of all runs.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Print arms, steps and FLOPs, and stop.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, help="Only this seed of all runs.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Run only this seed; the table keeps the others.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train and evaluate a grid of runs at equal compute; run again to go on."""

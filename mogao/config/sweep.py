@@ -22,11 +22,18 @@ class EvaluationConfig(Config):
     groups: tuple[str, ...] = ()
     """Only these groups; empty takes all."""
     options: dict[str, str | int | float] = {}
-    """Of the benchmark: `pixels: 64`, `styles: noto`."""
+    """Of the benchmark: `pixels: 64`, `styles: noto`, `data: records.jsonl`; paths are relative to
+    the working folder."""
     settings: tuple[str, ...] = ()
     """Changes of the generation settings, such as `image.num_steps=12`."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of items and draws."""
+    tools: tuple[str, ...] = ()
+    """Who judges, `KIND=SPEC` each as after `mogao eval --tool`."""
+    protocol: str | None = None
+    """How to score; None takes the usual way."""
+    record: str | None = None
+    """File that keeps what the tools said, for all models."""
 
 
 class SweepConfig(Config):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mogao import config as configs
 from mogao.config import JointTask, ModelConfig, RunConfig, SweepConfig, reseeded
-from mogao.errors import ConfigError
+from mogao.errors import CheckpointError, ConfigError
 from mogao.sweep.cost import Cost, start_of, step_cost
 from mogao.tokenizer import Tokenizer
 
@@ -83,7 +83,7 @@ def plan_arms(sweep: SweepConfig, folder: Path) -> list[Arm]:
     Raises:
         ConfigError: A config or an override is not valid, an arm sets its own number of steps, or
             compute is to be equal in something that a stage does not count.
-        CheckpointError: A model that the base starts from is missing.
+        CheckpointError: A model or an encoder that a run starts from is missing.
     """
     arms: list[Arm] = []
     for name, own in sweep.arms.items():
@@ -135,6 +135,7 @@ def _counted(
         changes = [*overrides, *([_start(path)] if number else [])]
         run = configs.load(RunConfig, path, overrides=changes)
         if isinstance(run.task, JointTask):
+            _check_encoders(run.task, path)
             start = start or start_of(run)
             yield path, run, step_cost(run, *start, num_packs=sweep.num_packs)
         elif len(paths) > 1 or sweep.equal != "steps":
@@ -144,6 +145,19 @@ def _counted(
             )
         else:
             yield path, run, None
+
+
+def _check_encoders(task: JointTask, path: Path) -> None:
+    """Find a missing encoder now, and the config that makes it where its name tells."""
+    needed = {"autoencoder_from": "vae"} if task.init_from is None else {}
+    for key, part in {**needed, "vision_from": "vision"}.items():
+        name = getattr(task, key)
+        if name is None or (Path(name) / part).is_dir():
+            continue
+        folder = Path(name).parent
+        maker = path.parent / f"{folder.name}.yaml"
+        hint = f"mogao train {maker} --out {folder} makes it" if maker.is_file() else "train it"
+        raise CheckpointError(f"{path}: task.{key} is {name}, which holds no {part}/; {hint} first")
 
 
 def _start(model: Path) -> str:

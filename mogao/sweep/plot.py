@@ -2,7 +2,8 @@
 
 In: lines of the comparison. Out: SVG that needs nothing beside it. A dot is the mean over seeds,
 the thick bar reaches from the least to the most of them, the thin one is the interval over prompts
-and the tick the ceiling. Scores between 0 and 1 share one axis, others have their own.
+(of a score or of a difference) and the tick the ceiling. Scores between 0 and 1 share one axis,
+others have their own.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from mogao.sweep.scores import Line
 
 COLOURS = ("#4c6a85", "#c4622d", "#2f8f6b", "#8a5aa8", "#b8912f", "#a03f57")
 """Of the arms, in turn."""
-_LABELS, _PANEL, _NUMBERS = 190, 300, 150  # widths, pixels
+_LABELS, _PANEL, _NUMBERS, _GAP_NUMBERS = 190, 300, 150, 240  # widths, pixels
 _ROW, _GAP, _TOP = 16, 12, 76
 _GAPS_AT = _LABELS + _PANEL + _NUMBERS
-_WIDTH = _GAPS_AT + _PANEL + _NUMBERS
+_WIDTH = _GAPS_AT + _PANEL + _GAP_NUMBERS
 
 
 def plot(title: str, lines: Sequence[Line]) -> str:
@@ -50,7 +51,7 @@ def _head(title: str, colours: dict[str, str]) -> str:
         left += 30 + 7 * len(arm)
     note = "dot: mean over seeds; thick: least to most; thin: 95 % over prompts; tick: ceiling"
     parts.append(f'<text x="{_LABELS}" y="44" fill="#6e6e73">{note}</text>')
-    gaps = f"difference from {next(iter(colours))}, paired by seed"
+    gaps = f"difference from {next(iter(colours))}, paired by seed +- error (95 % over prompts)"
     parts.append(f'<text x="{_GAPS_AT}" y="44" fill="#6e6e73">{html.escape(gaps)}</text>')
     return "\n".join(parts)
 
@@ -64,7 +65,9 @@ def _reach(lines: Sequence[Line]) -> float:
 def _widest(lines: Sequence[Line]) -> float:
     """Largest difference of a score; something small where there is none."""
     gaps = [line.difference for line in lines if line.difference is not None]
-    return max([abs(end) for gap in gaps for end in (gap.least, gap.most)] + [1e-9])
+    ends = [end for gap in gaps for end in (gap.least, gap.most)]
+    ends += [end for line in lines for end in line.difference_prompts or ()]
+    return max([*map(abs, ends), 1e-9])
 
 
 def _marks(line: Line, colour: str, top: int, *, largest: float) -> list[str]:
@@ -88,7 +91,7 @@ def _marks(line: Line, colour: str, top: int, *, largest: float) -> list[str]:
 
 
 def _gap_marks(line: Line, colour: str, top: int, *, widest: float) -> list[str]:
-    """Bar, dot and number of a difference, around a line at zero."""
+    """Bars, dot and numbers of a difference, around a line at zero."""
     gap, y = line.difference, top + 7
     middle = _GAPS_AT + _PANEL / 2
     zero = f'<path d="M{middle} {y - 8}v16" stroke="#b5b2ab"/>'
@@ -98,12 +101,19 @@ def _gap_marks(line: Line, colour: str, top: int, *, widest: float) -> list[str]
     def x(value: float) -> float:
         return middle + _PANEL / 2 * value / widest
 
-    error = "" if gap.standard_error is None else f" +- {gap.standard_error:.3f}"
+    said, thin = f"{gap.mean:+.3f}", []
+    if gap.standard_error is not None:
+        said += f" +- {gap.standard_error:.3f}"
+    if line.difference_prompts is not None:
+        low, high = line.difference_prompts
+        said += f" ({low:+.3f} to {high:+.3f})"
+        thin = [_bar(x(low), x(high), y, colour=colour, width=1)]
     return [
         zero,
+        *thin,
         _bar(x(gap.least), x(gap.most), y, colour=colour, width=4),
         f'<circle cx="{x(gap.mean):.1f}" cy="{y}" r="4" fill="{colour}"/>',
-        f'<text x="{_GAPS_AT + _PANEL + 10}" y="{y + 4}">{gap.mean:+.3f}{error}</text>',
+        f'<text x="{_GAPS_AT + _PANEL + 10}" y="{y + 4}">{said}</text>',
     ]
 
 

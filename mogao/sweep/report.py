@@ -18,38 +18,71 @@ from mogao.files import atomic_write, to_json
 from mogao.provenance import provenance
 from mogao.sweep.plan import Arm
 from mogao.sweep.plot import plot
-from mogao.sweep.scores import Line, Spread
+from mogao.sweep.scores import Interval, Line, Spread
 
 Spent = Mapping[str, Mapping[int, Mapping[str, Any]]]
 """Arm to seed to what training counted, all stages together: steps, tokens, flops, seconds."""
+Facts = Mapping[str, Mapping[str, Any]]
+"""Benchmark to how it was scored."""
+TOLERANCE = 0.02
+"""How far what an arm spent may lie from what the baseline spent, as a share."""
 _NOTE = (
-    "A score is the mean over seeds, with the least and the most of them in brackets; a difference "
-    "from the baseline is paired by seed and has its standard error. Intervals over prompts are in "
-    "`table.csv`."
+    "A score is the mean over seeds, with the least and the most of them in brackets. A difference "
+    "from the baseline is paired by seed; behind +- stands its standard error over seeds. The "
+    "intervals of a difference are of 95 %: over seeds by Student's t, over prompts by resampled "
+    "items. Intervals over prompts of the scores are in `table.csv`."
 )
 COLUMNS = (
     "suite", "score", "arm", "num_seeds", "mean", "least", "most", "standard_error", "low", "high",
     "num_prompts", "ceiling", "difference", "difference_least", "difference_most",
-    "difference_standard_error",
+    "difference_standard_error", "difference_seeds_low", "difference_seeds_high",
+    "difference_prompts_low", "difference_prompts_high",
 )  # fmt: skip
 
 
 def write_report(
-    sweep: SweepConfig, arms: Sequence[Arm], out: Path, *, spent: Spent, lines: Sequence[Line]
+    sweep: SweepConfig,
+    arms: Sequence[Arm],
+    out: Path,
+    *,
+    spent: Spent,
+    suites: Facts,
+    lines: Sequence[Line],
 ) -> dict[str, Any]:
     """Write all files; return the content of `summary.json`."""
-    facts = summary(sweep, arms, spent=spent, lines=lines)
+    facts = summary(sweep, arms, spent=spent, suites=suites, lines=lines)
     for suite in dict.fromkeys(line.suite for line in lines):
         own = [line for line in lines if line.suite == suite]
         atomic_write(out / "plots" / f"{suite}.svg", plot(suite, own))
     atomic_write(out / "table.csv", csv_table(lines))
-    atomic_write(out / "table.md", markdown(sweep, arms, spent=spent, lines=lines))
+    table = markdown(sweep, arms, spent=spent, suites=suites, lines=lines)
+    atomic_write(out / "table.md", table)
     atomic_write(out / "summary.json", json.dumps(json.loads(to_json(facts)), indent=2) + "\n")
     return facts
 
 
+def unequal(sweep: SweepConfig, spent: Spent) -> list[str]:
+    """Return a warning for each run that did not spend what the sweep says is equal."""
+    if sweep.equal == "steps":
+        return []
+    baseline = spent[sweep.baseline]
+    return [
+        f"{arm}, seed {seed}, spent {found[sweep.equal] / baseline[seed][sweep.equal]:.3f} of the "
+        f"{sweep.equal} of {sweep.baseline}: this is no comparison at equal compute"
+        for arm, runs in spent.items()
+        for seed, found in runs.items()
+        if abs(found[sweep.equal] - baseline[seed][sweep.equal])
+        > TOLERANCE * baseline[seed][sweep.equal]
+    ]
+
+
 def summary(
-    sweep: SweepConfig, arms: Sequence[Arm], *, spent: Spent, lines: Sequence[Line]
+    sweep: SweepConfig,
+    arms: Sequence[Arm],
+    *,
+    spent: Spent,
+    suites: Facts,
+    lines: Sequence[Line],
 ) -> dict[str, Any]:
     """Return all that is known, as JSON values."""
     return {
@@ -67,6 +100,8 @@ def summary(
             }
             for arm in arms
         },
+        "warnings": unequal(sweep, spent),
+        "suites": {suite: dict(facts) for suite, facts in suites.items()},
         "scores": [line.to_json() for line in lines],
         **provenance(),
     }
@@ -80,8 +115,9 @@ def csv_table(lines: Sequence[Line]) -> str:
     for line in lines:
         value, difference = line.value, line.difference
         numbers = [value.mean, value.least, value.most, value.standard_error, *line.prompts]
-        gaps = [None] * 4 if difference is None else [
+        gaps = [None] * 8 if difference is None else [
             difference.mean, difference.least, difference.most, difference.standard_error,
+            *(difference.interval or (None, None)), *(line.difference_prompts or (None, None)),
         ]  # fmt: skip
         head = [line.suite, line.score, line.arm, len(value.by_seed)]
         cells = [*map(_cell, numbers), line.num_prompts, _cell(line.ceiling), *map(_cell, gaps)]
@@ -90,16 +126,37 @@ def csv_table(lines: Sequence[Line]) -> str:
 
 
 def markdown(
-    sweep: SweepConfig, arms: Sequence[Arm], *, spent: Spent, lines: Sequence[Line]
+    sweep: SweepConfig,
+    arms: Sequence[Arm],
+    *,
+    spent: Spent,
+    suites: Facts,
+    lines: Sequence[Line],
 ) -> str:
     """Return the table for people: what was spent, then a table of every benchmark."""
     seeds = ", ".join(map(str, spent[sweep.baseline]))
     facts = f"Baseline `{sweep.baseline}`; seeds {seeds}; equal {sweep.equal}. {_NOTE}"
-    parts = [f"# {sweep.name}", facts, _spent_table(sweep, arms, spent)]
+    warnings = [f"**Warning: {warning}.**" for warning in unequal(sweep, spent)]
+    parts = [f"# {sweep.name}", facts, *warnings, _spent_table(sweep, arms, spent)]
     for suite in dict.fromkeys(line.suite for line in lines):
         own = [line for line in lines if line.suite == suite]
-        parts += [f"## {suite}", _suite_table([arm.name for arm in arms], own)]
+        table = _suite_table([arm.name for arm in arms], own)
+        parts += [f"## {suite}", _scoring(suites[suite]), table]
     return "\n\n".join(parts) + "\n"
+
+
+def _scoring(facts: Mapping[str, Any]) -> str:
+    """How a benchmark was scored, in one line."""
+    judges = {f"{kind} judged by": name for kind, name in (facts["tools"] or {}).items()}
+    said = {
+        "Protocol": facts["protocol"],
+        "evaluation seed": facts["seed"],
+        **(judges or {"judged by": "rules alone"}),
+        "dtype": facts["dtype"],
+        **(facts["options"] or {}),
+        **({"data": facts["data"]["name"]} if facts["data"] else {}),
+    }
+    return "; ".join(f"{name} {value}" for name, value in said.items()) + "."
 
 
 def _spent_table(sweep: SweepConfig, arms: Sequence[Arm], spent: Spent) -> str:
@@ -124,16 +181,16 @@ def _spent_table(sweep: SweepConfig, arms: Sequence[Arm], spent: Spent) -> str:
 
 def _suite_table(arms: Sequence[str], lines: Sequence[Line]) -> str:
     others = arms[1:]
-    heads = ["score", *arms, *(f"{arm} - {arms[0]}" for arm in others), "ceiling", "prompts"]
+    gap_heads = [(f"{arm} - {arms[0]}", "over seeds", "over prompts") for arm in others]
+    heads = ["score", *arms, *(head for each in gap_heads for head in each), "ceiling", "prompts"]
     rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name in dict.fromkeys(line.score for line in lines):
         own = {line.arm: line for line in lines if line.score == name}
-        gaps = [own[arm].difference for arm in others]
         first = own[arms[0]]
         cells = [
             name,
             *(_value(own[arm].value) for arm in arms),
-            *(_gap(gap) for gap in gaps if gap is not None),
+            *(cell for arm in others for cell in _gap(own[arm])),
             "" if first.ceiling is None else f"{first.ceiling:.3f}",
             str(first.num_prompts),
         ]
@@ -147,9 +204,16 @@ def _value(spread: Spread) -> str:
     return f"{spread.mean:.3f} ({spread.least:.3f} to {spread.most:.3f})"
 
 
-def _gap(spread: Spread) -> str:
-    error = spread.standard_error
-    return f"{spread.mean:+.3f}" + ("" if error is None else f" +- {error:.3f}")
+def _gap(line: Line) -> tuple[str, str, str]:
+    """The difference, and its intervals over seeds and over prompts."""
+    assert line.difference is not None
+    gap, error = line.difference, line.difference.standard_error
+    said = f"{gap.mean:+.3f}" + ("" if error is None else f" +- {error:.3f}")
+    return said, _ends(gap.interval), _ends(line.difference_prompts)
+
+
+def _ends(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval[0]:+.3f} to {interval[1]:+.3f}"
 
 
 def _cell(value: float | None) -> str:

@@ -6,6 +6,7 @@ processes, whether one or several: what was compiled or kept for one run cannot 
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -18,11 +19,14 @@ from typing import Any
 from mogao import config as configs
 from mogao.config import RunConfig
 from mogao.errors import ConfigError, MogaoError
+from mogao.files import atomic_write
 from mogao.sweep.plan import Run
 from mogao.training.checkpoint import latest_checkpoint, stored_config, stored_progress
 from mogao.training.folder import changed_keys
 
 CONFIG = "run.yaml"
+MARK = "sweep.json"
+"""What a sweep notes in a folder before it fills it."""
 
 
 def train_run(run: Run, *, processes: int) -> dict[str, Any]:
@@ -33,13 +37,14 @@ def train_run(run: Run, *, processes: int) -> dict[str, Any]:
         processes: How many train it together.
 
     Raises:
-        ConfigError: The folder holds another run.
+        ConfigError: The folder holds another run, or one of another number of processes.
         MogaoError: The training failed.
         KeyboardInterrupt: After Ctrl-C, once the training has written its checkpoint.
     """
+    mark, path = run.folder / MARK, run.folder / CONFIG
+    _check_processes(mark, processes)
     if not is_finished(run):
-        run.folder.mkdir(parents=True, exist_ok=True)
-        path = run.folder / CONFIG
+        atomic_write(mark, json.dumps({"processes": processes}) + "\n")
         configs.save(run.config, path)
         code = call(command_of(path, run.folder, processes=processes), _environment(processes))
         if code or not is_finished(run):
@@ -50,6 +55,17 @@ def train_run(run: Run, *, processes: int) -> dict[str, Any]:
     newest = latest_checkpoint(run.folder / "checkpoints")
     assert newest is not None
     return stored_progress(newest)
+
+
+def _check_processes(mark: Path, processes: int) -> None:
+    """Refuse to mix runs of several numbers of processes; a folder without a mark is taken."""
+    before = configs.read_mapping(mark)["processes"] if mark.is_file() else processes
+    if before != processes:
+        raise ConfigError(
+            f"{mark.parent} was trained with processes: {before}, but the sweep says {processes}; "
+            "each process adds its packs to a step, so compute would not be equal; go on with "
+            f"processes: {before}, or remove the folder to train anew"
+        )
 
 
 def is_finished(run: Run) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from mogao import config as configs
 from mogao.config import JointTask, RunConfig, SweepConfig, parse
-from mogao.errors import ConfigError
+from mogao.errors import CheckpointError, ConfigError
 from mogao.sweep.cost import start_of, step_cost
 from mogao.sweep.plan import SEED_STEP, plan_arms, runs_of
 from tests.branches import VARIANTS
@@ -133,3 +133,24 @@ def test_a_run_of_another_kind_may_be_swept_at_equal_steps(base: Path) -> None:
     arms = plan_arms(sweep(overrides=["task={kind: vision}"], equal="steps"), base)
     assert [(stage.steps, stage.cost) for stage in arms[0].stages] == [(400, None)]
     assert arms[0].flops(processes=1) == 0
+
+
+@pytest.mark.parametrize("key", ["autoencoder_from", "vision_from"])
+def test_a_missing_encoder_is_named_with_the_config_that_makes_it(base: Path, key: str) -> None:
+    missing = sweep(overrides=[f"task.{key}=runs/seeing/model"])
+    with pytest.raises(CheckpointError) as caught:
+        plan_arms(missing, base)
+    assert f"task.{key} is runs/seeing/model" in str(caught.value)
+    assert "mogao train" not in str(caught.value)
+    maker = base / "seeing.yaml"
+    maker.write_text("")
+    with pytest.raises(CheckpointError) as caught:
+        plan_arms(missing, base)
+    assert f"mogao train {maker} --out runs/seeing makes it first" in str(caught.value)
+
+
+def test_a_run_that_starts_from_a_model_needs_no_autoencoder(base: Path) -> None:
+    second = configs.load(RunConfig, base / "base.yaml", overrides=["task.autoencoder_from=gone"])
+    configs.save(second, base / "second.yaml")
+    (arm,) = plan_arms(sweep(stages=["second.yaml"]), base)
+    assert len(arm.stages) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -24,6 +25,8 @@ from tests.training import joint
 
 setting = joint.setting
 STEPS = 120
+CLAUSE = {"class": "cat", "count": 1, "color": "red"}
+TAGS = [{"tag": "colors", "include": [CLAUSE], "prompt": "a red cat"}]
 
 
 def run(*arguments: object) -> Result:
@@ -32,7 +35,7 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture
 def sweep(setting: Path, tmp_path: Path) -> Path:
-    """Two arms of one layer, two questions about a picture to answer."""
+    """Two arms of one layer, two questions about a picture to answer, one picture to draw."""
     base = joint.make_config(setting, max_steps=STEPS, optim={"kind": "adamw"})
     configs.save(base, tmp_path / "base.yaml")
     data = {
@@ -41,7 +44,21 @@ def sweep(setting: Path, tmp_path: Path) -> Path:
         "overrides": ["task.model.transformer.num_layers=1"],
         "arms": {"plain": [], "wide": ["task.model.transformer.ffn_hidden=256"]},
         "num_packs": 8,
-        "evaluate": [{"suite": "pope", "num_per_group": 2, "options": pope(tmp_path)}],
+        "evaluate": [
+            {
+                "suite": "pope",
+                "num_per_group": 2,
+                "options": pope(tmp_path),
+                "protocol": "lmms-strict",
+            },
+            {
+                "suite": "geneval",
+                "options": {"data": str(write_lines(tmp_path / "tags.jsonl", TAGS))},
+                "settings": ["image.num_steps=1", "image.height=32", "image.width=32"],
+                "tools": ["detector=world", "colours=world"],
+                "record": str(tmp_path / "record.jsonl"),
+            },
+        ],
     }
     path = tmp_path / "sweep.yaml"
     path.write_text(yaml.safe_dump(data, sort_keys=False))
@@ -127,11 +144,18 @@ def test_an_interrupted_sweep_goes_on_and_compares_all_arms(sweep: Path, tmp_pat
         ("pope", "plain", 2), ("pope", "wide", 2),
     ]  # fmt: skip
     assert "## pope" in (out / "table.md").read_text()
+    assert json.loads((first / "sweep.json").read_text()) == {"processes": 1}
     assert (out / "plots" / "pope.svg").is_file()
 
+    assert facts["suites"]["pope"]["protocol"] == "lmms-strict"
+    assert set(facts["suites"]["geneval"]["tools"]) == {"detector", "colours"}
+    assert (tmp_path / "record.jsonl").read_text().count('"detect"') > 0
+
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/seed-0/**/*.safetensors")}
+    shutil.rmtree(first / "eval" / "pope")
     again = run(sweep, "--out", out)
     assert again.exit_code == 0, again.output
+    assert (first / "eval" / "pope" / "summary.json").is_file()
     assert before == {path: path.stat().st_mtime_ns for path in before}
     other = run(sweep, "overrides=[task.model.transformer.num_layers=2]", "--out", out)
     assert other.exit_code == 2
@@ -148,14 +172,29 @@ def test_an_interrupted_sweep_goes_on_and_compares_all_arms(sweep: Path, tmp_pat
         (["evaluate=[{suite: pope}]"], "--data"),
         (["evaluate=[{suite: world, groups: [colors]}]"], "is a collection"),
         (["evaluate=[{suite: world, settings: [image.num_stepz=2]}]"], "num_steps"),
+        (["evaluate=[{suite: world}, {suite: world_dense}]"], "both hold world_dense"),
+        (["evaluate=[{suite: world, protocol: world-dense-1}]"], "is a collection"),
+        (["evaluate=[{suite: pope, options: {data: nowhere.jsonl}}]"], "nowhere.jsonl"),
+        (["evaluate=[{suite: pope, options: {data: DATA, images: elsewhere}}]"], "a.png"),
+        (["evaluate=[{suite: pope, protocol: strict, options: {data: DATA}}]"], "'strict'"),
+        (["evaluate=[{suite: pope, tools: [judge=x], options: {data: DATA}}]"], "judge=x"),
+        (["evaluate=[{suite: pope, tools: ['judge=replay:NO'], options: {data: DATA}}]"], "at NO"),
+        (["evaluate=[{suite: geneval, options: {data: TAGS}}]"], "'detector'"),
+        (
+            ["evaluate=[{suite: geneval, tools: [detector=world], options: {data: TAGS}}]"],
+            "'colours'",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_before_anything_is_trained(
     sweep: Path, tmp_path: Path, changes: list[str], said: str
 ) -> None:
-    given = [change.replace("DATA", str(tmp_path / "pope.jsonl")) for change in changes]
+    files = {"DATA": tmp_path / "pope.jsonl", "TAGS": tmp_path / "tags.jsonl"}
+    given = list(changes)
+    for name, file in files.items():
+        given = [change.replace(name, str(file)) for change in given]
     result = run(sweep, *given, "--out", tmp_path / "out")
-    assert result.exit_code in (2, 4), result.output
+    assert result.exit_code in (2, 3, 4), result.output
     assert said in result.stderr
     assert not (tmp_path / "out").exists()
 
@@ -165,6 +204,15 @@ def test_a_folder_is_asked_for(sweep: Path) -> None:
 
 
 def test_a_training_that_fails_ends_the_sweep(sweep: Path, tmp_path: Path) -> None:
-    result = run(sweep, "overrides=[task.autoencoder_from=nowhere]", "--out", tmp_path / "out")
+    (tmp_path / "hollow" / "vision").mkdir(parents=True)
+    hollow = f"overrides=[task.vision_from={tmp_path / 'hollow'}]"
+    result = run(sweep, hollow, "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert "exit code" in result.stderr
+
+
+def test_a_missing_encoder_is_found_before_anything_is_trained(sweep: Path, tmp_path: Path) -> None:
+    result = run(sweep, "overrides=[task.vision_from=nowhere]", "--out", tmp_path / "out")
+    assert result.exit_code == 5
+    assert "task.vision_from is nowhere" in result.stderr
+    assert not (tmp_path / "out").exists()
