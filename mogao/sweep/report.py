@@ -154,7 +154,7 @@ def _scoring(facts: Mapping[str, Any]) -> str:
         **(judges or {"judged by": "rules alone"}),
         "dtype": facts["dtype"],
         **(facts["options"] or {}),
-        **({"data": facts["data"]["name"]} if facts["data"] else {}),
+        **{option: one["name"] for option, one in (facts["files"] or {}).items()},
     }
     return "; ".join(f"{name} {value}" for name, value in said.items()) + "."
 

@@ -17,7 +17,7 @@ from mogao.errors import DataError
 from mogao.evaluation.scores import Score
 
 Interval = tuple[float, float]
-FACTS = ("protocol", "seed", "tools", "dtype", "options", "data")
+FACTS = ("protocol", "seed", "tools", "dtype", "options", "files")
 """Keys of a summary that say how a benchmark was scored; all runs of a comparison share them."""
 _T_975 = (
     12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281,

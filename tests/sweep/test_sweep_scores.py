@@ -28,7 +28,7 @@ from mogao.sweep.scores import (
 
 FACTS_OF_WORLD = {
     "protocol": "World-1", "seed": 4, "tools": {"world": "correlation"}, "dtype": "float32",
-    "options": {"pixels": "64"}, "data": None,
+    "options": {"pixels": "64"}, "files": {},
 }  # fmt: skip
 GAPS = {("shared", "world", "colours"): (-0.15, 0.02)}
 
