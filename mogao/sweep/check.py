@@ -102,7 +102,7 @@ class _Silent:
     def _asked(self, *_: Any, **__: Any) -> Any:
         raise _AskedError
 
-    detect = colour = answer = probability_of_yes = ask = embed = read = _asked
+    detect = colour = answer = yes_no_probabilities = ask = embed = read = _asked
 
 
 def _check_tools(
