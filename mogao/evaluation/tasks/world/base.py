@@ -7,6 +7,7 @@ item is the judge's verdict on a real render that fulfils it, after the autoenco
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from mogao.evaluation.judges.detector import DetectorJudge
 from mogao.evaluation.judges.report import Judge, Report
 from mogao.evaluation.prompts import Prompt
 from mogao.evaluation.scores import Score, summarise
-from mogao.evaluation.tables import CEILING, numbers
+from mogao.evaluation.tables import CEILING, having, numbers, over_groups
+from mogao.files import to_json
 from mogao.sequence import ImageSegment, InterleavedSequence, Pixels, Segment, TextSegment
 
 NANO_STYLES = "noto"
@@ -150,10 +152,20 @@ def perfect(item: Item) -> Made:
     )
 
 
+def unit_of(item: Item, *names: str) -> str:
+    """Return what an item shares with all others about the same scenes, for its row.
+
+    Args:
+        item: Of the world.
+        names: Keys of its truth that hold the scenes.
+    """
+    return to_json({name: item.truth[name] for name in names})
+
+
 def score_of(rows: Sequence[Row], value: str, *, groups: Sequence[str] | None = None) -> Score:
     """Return the mean of a value with the ceiling of the same rows, where they have one."""
-    found = numbers(rows, value, groups=groups)
-    return summarise(found, ceiling=numbers(rows, CEILING, groups=groups))
+    own = having(rows, value, groups=groups)
+    return _mean(own, value, ceiling=numbers(own, CEILING))
 
 
 def score_with_ceiling(rows: Sequence[Row], value: str, *, group: str | None = None) -> Score:
@@ -164,8 +176,20 @@ def score_with_ceiling(rows: Sequence[Row], value: str, *, group: str | None = N
         value: Name of the number.
         group: None takes all rows.
     """
-    chosen = [row for row in rows if group in (None, row.group) and value in row.values]
-    return summarise(numbers(chosen, value), ceiling=[row.facts[CEILINGS][value] for row in chosen])
+    own = having(rows, value, groups=None if group is None else [group])
+    return _mean(own, value, ceiling=[row.facts[CEILINGS][value] for row in own])
+
+
+def mean_of_groups(rows: Sequence[Row], value: str) -> Score:
+    """Return the mean over groups of a value, and of real renders as of `score_with_ceiling`."""
+    tops = [replace(row, values={value: row.facts[CEILINGS][value]}) for row in having(rows, value)]
+    top = over_groups(tops, value)
+    return replace(over_groups(rows, value), ceiling=top.value if top.n else None)
+
+
+def _mean(rows: Sequence[Row], value: str, *, ceiling: Sequence[float]) -> Score:
+    units = [row.unit for row in rows]
+    return summarise(numbers(rows, value), ceiling=ceiling, units=units)
 
 
 class WorldBenchmark:

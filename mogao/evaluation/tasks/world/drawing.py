@@ -17,11 +17,13 @@ from mogao.evaluation.prompts import make_prompts
 from mogao.evaluation.providers.base import Detection, Tools
 from mogao.evaluation.rules.geneval import Options, Verdict, judge, read_request
 from mogao.evaluation.scores import Score
-from mogao.evaluation.tables import CEILING, over_groups
+from mogao.evaluation.tables import CEILING
 from mogao.evaluation.tasks.pictures import Judged, picture_row
 from mogao.evaluation.tasks.world.base import (
+    CEILINGS,
     WorldBenchmark,
     item_of,
+    mean_of_groups,
     scene_of,
     score_of,
 )
@@ -64,15 +66,16 @@ class WorldGenEval(WorldBenchmark):
 
         row = picture_row(item, outputs, rule, names=("right", "graded"))
         # A picture that is missing takes nothing from the ceiling.
-        return replace(row, values={**row.values, CEILING: float(top.right)})
+        values = {**row.values, CEILING: float(top.right)}
+        tops = {"right": float(top.right), "graded": top.graded}
+        return replace(row, values=values, facts={**row.facts, CEILINGS: tops})
 
     def table(self, rows: Sequence[Row], *, protocol: str) -> dict[str, Score]:
         """Return the mean over the tags, the graded one, then each tag."""
         tags = dict.fromkeys(row.group for row in rows)
-        top = over_groups(rows, CEILING).value
         return {
-            "overall": replace(over_groups(rows, "right"), ceiling=top),
-            "graded": over_groups(rows, "graded"),
+            "overall": mean_of_groups(rows, "right"),
+            "graded": mean_of_groups(rows, "graded"),
             **{tag: score_of(rows, "right", groups=[tag]) for tag in tags},
         }
 
