@@ -91,7 +91,15 @@ def check_canvas(pixels: NDArray[np.uint8]) -> None:
 
 @runtime_checkable
 class Judge(Protocol):
-    """Reads pictures; it knows their pixels and nothing of how they were made."""
+    """Reads pictures; it knows their pixels and nothing of how they were made.
+
+    Attributes:
+        name: With a version that changes where its reports do; it is stored beside scores.
+    """
+
+    @property
+    def name(self) -> str:
+        """See the attribute."""
 
     def read(self, pixels: NDArray[np.uint8]) -> Report:
         """Say what a picture [128, 128, 3] shows."""

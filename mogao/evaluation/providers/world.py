@@ -28,7 +28,7 @@ class WorldEyes:
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
         self._last: tuple[bytes, Report] | None = None
-        self.name = f"world:{type(judge).__name__}"
+        self.name = f"world:{judge.name}"
 
     def detect(self, pixels: Pixels) -> list[Detection]:
         """Return what a picture shows, the largest first; boxes are squares on the longer side.

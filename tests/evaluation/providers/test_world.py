@@ -16,6 +16,8 @@ from mogao.evaluation.providers.world import WorldEyes
 class Fixed:
     """A judge that sees two cats and a dog, and counts its readings."""
 
+    name = "fixed"
+
     def __init__(self, *findings):
         self.findings = findings
         self.readings = 0
@@ -45,7 +47,7 @@ def test_a_real_render_is_detected_with_its_colour():
     eyes, pixels = WorldEyes(CorrelationJudge()), render(Scene("gray", "noto", items))
     assert isinstance(eyes, Detector)
     assert isinstance(eyes, ColourReader)
-    assert eyes.name == "world:CorrelationJudge"
+    assert eyes.name == "world:correlation/1"
     found = eyes.detect(pixels)
     assert [one.name for one in found] == ["elephant", "apple"]
     assert [eyes.colour(pixels, one) for one in found] == ["pink", "green"]

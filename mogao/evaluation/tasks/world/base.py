@@ -41,7 +41,11 @@ RoundTrip = Callable[[Sequence[Pixels]], list[Pixels]]
 
 
 class WorldJudge:
-    """A judge with its ceiling."""
+    """A judge with its ceiling.
+
+    Attributes:
+        name: Of the judge, with its version.
+    """
 
     def __init__(
         self, *, judge: Judge | str = CORRELATION, round_trip: RoundTrip | None = None
@@ -57,6 +61,7 @@ class WorldJudge:
             CheckpointError: The weights of the detector are missing.
         """
         self._judge = open_judge(judge) if isinstance(judge, str) else judge
+        self.name = self._judge.name
         self._round_trip = round_trip
 
     def read(self, output: Output) -> Report | None:
@@ -196,7 +201,7 @@ class WorldBenchmark:
     """What the benchmarks of the world have in common: seed, styles, judge, where pictures lie.
 
     Attributes:
-        judges: Name of the judge, for the results; none where only texts are scored.
+        judges: Name and version of the judge, for the results; none where only texts are scored.
         reads_pictures: Whether rules of the suite look at pictures that were made.
     """
 
@@ -245,8 +250,7 @@ class WorldBenchmark:
         self._styles = self._settings.styles
         self._round_trip = round_trip
         self._judge = WorldJudge(judge=judge, round_trip=round_trip)
-        label = judge if isinstance(judge, str) else type(judge).__name__
-        self.judges = {"world": label} if self.reads_pictures else {}
+        self.judges = {"world": self._judge.name} if self.reads_pictures else {}
 
     def places(self, item: Item, k: int) -> Sequence[str]:
         """Return where pictures lie."""
