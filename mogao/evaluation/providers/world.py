@@ -7,11 +7,10 @@ one of the world's judges sees them.
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 
 from mogao.data.world.scene import CANVAS
 from mogao.errors import RequestError
-from mogao.evaluation.judges.report import Judge, Report
+from mogao.evaluation.judges.report import Judge, Report, on_canvas
 from mogao.evaluation.providers.base import Detection
 from mogao.sequence import Pixels
 
@@ -34,7 +33,7 @@ class WorldEyes:
         """Return what a picture shows, the largest first; boxes are squares on the longer side.
 
         Raises:
-            RequestError: The picture is not square.
+            ShapeError: The picture is not square.
         """
         scale = len(pixels) / CANVAS
         return [
@@ -46,7 +45,8 @@ class WorldEyes:
         """Return the colour of the nearest thing, of the same name where there is one.
 
         Raises:
-            RequestError: The picture is not square, or shows nothing.
+            ShapeError: The picture is not square.
+            RequestError: It shows nothing.
         """
         report = self._read(pixels)
         found = report.named(detection.name) or report.findings
@@ -60,21 +60,8 @@ class WorldEyes:
         """The report on a picture; one detection is often followed by questions of colour."""
         key = repr(pixels.shape).encode() + pixels.tobytes()
         if self._last is None or self._last[0] != key:
-            self._last = key, self._judge.read(_scaled(pixels))
+            self._last = key, self._judge.read(on_canvas(pixels))
         return self._last[1]
-
-
-def _scaled(pixels: Pixels) -> Pixels:
-    """A picture as large as judges read it."""
-    height, width = pixels.shape[:2]
-    if height != width:
-        raise RequestError(
-            f"the world's pictures are square, got {height} x {width} pixels: cut it first"
-        )
-    if height == CANVAS:
-        return pixels
-    size = (CANVAS, CANVAS)
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
 
 
 def _scaled_box(

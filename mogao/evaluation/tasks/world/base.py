@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from mogao.data.images import read_image
 from mogao.data.world.scene import CANVAS, Scene, render
 from mogao.data.world.splits import Settings, Split
 from mogao.errors import ConfigError, nearest
 from mogao.evaluation.benchmark import Item, Made, Output, Row, Want, picture_places
 from mogao.evaluation.judges.correlation import CorrelationJudge
 from mogao.evaluation.judges.detector import DetectorJudge
-from mogao.evaluation.judges.report import Judge, Report
+from mogao.evaluation.judges.report import Judge, Report, on_canvas
 from mogao.evaluation.prompts import Prompt
 from mogao.evaluation.scores import Score, summarise
 from mogao.evaluation.tables import CEILING, having, numbers, over_groups
+from mogao.evaluation.tasks.pictures import NO_PICTURE, attempted, last_picture
 from mogao.files import to_json
 from mogao.sequence import ImageSegment, InterleavedSequence, Pixels, Segment, TextSegment
 
@@ -64,12 +62,21 @@ class WorldJudge:
         self.name = self._judge.name
         self._round_trip = round_trip
 
-    def read(self, output: Output) -> Report | None:
-        """Return what the last picture of an output shows; None where there is none."""
-        return self.read_pixels(read_image(output.pictures[-1])) if output.pictures else None
+    def read(self, output: Output) -> tuple[Report | None, tuple[str, ...]]:
+        """Return what the last picture of an output shows, or None and what failed."""
+        path = last_picture(output)
+        return (None, (NO_PICTURE,)) if path is None else self.read_file(path)
+
+    def read_file(self, path: Path) -> tuple[Report | None, tuple[str, ...]]:
+        """Return what the picture of a file shows, or None and what failed."""
+        return attempted(path, self.read_pixels)
 
     def read_pixels(self, pixels: Pixels) -> Report:
-        """Return what a picture shows."""
+        """Return what a picture shows.
+
+        Raises:
+            ShapeError: It is not square.
+        """
         return self._judge.read(on_canvas(pixels))
 
     def read_render(self, scene: Scene) -> Report:
@@ -90,15 +97,6 @@ def open_judge(name: str) -> Judge:
     if name == DETECTOR:
         return DetectorJudge.load()
     raise ConfigError(f"no judge {name!r}; {nearest(name, (CORRELATION, DETECTOR))}")
-
-
-def on_canvas(pixels: Pixels) -> Pixels:
-    """Return a square picture scaled to the canvas, in which judges and rules measure."""
-    height, width = pixels.shape[:2]
-    if height != width or height == CANVAS:
-        return pixels
-    scaled = Image.fromarray(pixels).resize((CANVAS, CANVAS), Image.Resampling.LANCZOS)
-    return np.asarray(scaled)
 
 
 def item_of(

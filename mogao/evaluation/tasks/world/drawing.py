@@ -1,8 +1,9 @@
 """GenEval's form in the world: six tags, GenEval's rule, the world's judge.
 
 In: nothing but a seed. Out: strict and graded accuracy of each tag and their means, beside
-ceilings. An empty sheet has a graded mean of 1/12, for it shows no thing too many (`rules.geneval`). Colours, pairs and places are such as training never showed; things alone and numbers
-are of trained concepts in unseen scenes.
+ceilings. An empty sheet has a graded mean of 1/12, for it shows no thing too many. Colours, pairs
+and places are such as training never showed; things alone and numbers are of trained concepts in
+unseen scenes.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from mogao.data.world.scene import Scene, render
 from mogao.data.world.script import Line, Script, realise
 from mogao.data.world.splits import Settings
 from mogao.evaluation.benchmark import Item, Output, Row
-from mogao.evaluation.judges.report import Report
+from mogao.evaluation.judges.report import Report, on_canvas
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.rules.story import shows_exactly
 from mogao.evaluation.scores import Score
@@ -38,7 +38,6 @@ from mogao.evaluation.tasks.world.base import (
     CEILINGS,
     PERFECT,
     WorldBenchmark,
-    on_canvas,
     parts_to_json,
     score_of,
     score_with_ceiling,

@@ -29,7 +29,6 @@ from mogao.evaluation.rules.facts import (
 )
 from mogao.evaluation.scores import Score
 from mogao.evaluation.tables import CEILING
-from mogao.evaluation.tasks.pictures import NO_PICTURE
 from mogao.evaluation.tasks.records import document
 from mogao.evaluation.tasks.unified_bench import DRAW_OWN_WORDS
 from mogao.evaluation.tasks.world.base import (
@@ -72,7 +71,7 @@ class WorldRoundTrip(WorldBenchmark):
             return _text_row(item, outputs[0])
         scene = scene_of(item.truth, "source")
         assert scene is not None
-        report = self._judge.read(outputs[0])
+        report, failures = self._judge.read(outputs[0])
         seen = frozenset() if report is None else report_facts(report)
         top = compare(report_facts(self._judge.read_render(scene)), picture_facts(scene))
         found = compare(seen, picture_facts(scene))
@@ -80,7 +79,7 @@ class WorldRoundTrip(WorldBenchmark):
             item.id,
             item.group,
             {"score": found.recall, CEILING: top.recall},
-            (NO_PICTURE,) if report is None else (),
+            failures,
             _facts(found, top) | {"report": None if report is None else report.to_json()},
             _unit(scene),
         )

@@ -51,9 +51,7 @@ def test_real_renders_are_right_and_shuffled_ones_are_not(items, tmp_path: Path)
     assert table(items, [outputs[i] for i in order])["overall"].value < 0.25
 
 
-def test_an_empty_sheet_is_wrong_and_has_the_graded_floor_that_is_documented(
-    items, tmp_path: Path
-):
+def test_an_empty_sheet_is_wrong_and_has_the_graded_floor_that_is_documented(items, tmp_path: Path):
     path = tmp_path / "empty.png"
     save_png(np.full((128, 128, 3), 250, np.uint8), path)
     scores = table(items, [Output((path,))] * len(items))
