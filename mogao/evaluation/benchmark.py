@@ -103,6 +103,8 @@ class Row:
         failures: What could not be read: an answer without a letter, a judge without a number. A
             failed value is missing from `values` or counts as wrong, as the protocol says.
         facts: JSON values for the reader of `items.jsonl`.
+        unit: What the row shares with others that stand or fall with it, such as its document or
+            its picture: resamples draw units. Empty where the row is its own.
     """
 
     id: str
@@ -110,6 +112,7 @@ class Row:
     values: Mapping[str, float]
     failures: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    unit: str = ""
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from mogao.errors import ConfigError
 from mogao.evaluation.benchmark import Item
 from mogao.evaluation.player import Job, Made, seed_of
 from mogao.evaluation.tasks.world.base import RoundTrip, perfect
@@ -54,6 +55,9 @@ class Shuffled:
             items: Whose answers are dealt out anew inside each group.
             seed: Of the dealing.
             round_trip: See `Perfect`.
+
+        Raises:
+            ConfigError: A group has one item alone, so that there is no other to be dealt.
         """
         self._player = Perfect(round_trip=round_trip)
         self._other = {
@@ -69,6 +73,11 @@ class Shuffled:
 
 def _deal(items: Sequence[Item], seed: int) -> list[tuple[Item, Item]]:
     """Pair each item with another one: every answer is dealt once, and none to its own item."""
+    if len(items) < 2:
+        raise ConfigError(
+            f"group {items[0].group!r} has one item, {items[0].id}: there is no other to shuffle "
+            "with; take more items (--n 2 or more)"
+        )
     rng = np.random.default_rng(seed_of(items[0], 0, seed))
     order = [items[number] for number in rng.permutation(len(items))]
     return list(zip(order, [*order[1:], order[0]], strict=True))

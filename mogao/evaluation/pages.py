@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from mogao.data.images import data_url, read_image
+from mogao.errors import RequestError
 from mogao.evaluation.benchmark import Output, Row
 from mogao.evaluation.scores import Score
 from mogao.evaluation.tables import CEILING
+from mogao.sequence import Pixels
 
 SHOWN = 24
 """Most successes, and most failures, of a group on the page."""
@@ -31,10 +38,21 @@ td:first-child, th:first-child { text-align: left; }
 .item { width: 10rem; font-size: 0.75rem; border-top: 4px solid var(--soft); padding-top: 0.4rem;
   overflow-wrap: anywhere; }
 .good { border-color: var(--good); } .bad { border-color: var(--bad); }
-.item img { width: 100%; image-rendering: auto; display: block; margin-bottom: 0.2rem; }
+.pictures { display: flex; flex-wrap: wrap; gap: 2px; margin-bottom: 0.2rem; }
+.pictures img { width: 100%; display: block; } .many img { width: calc(50% - 1px); }
+.given { border: 1px dashed var(--soft); padding: 2px; }
 p { color: var(--soft); }
 """
 RIGHT = "right"
+_NOTES = ("answer", "missing", "wrong", "reasons")
+"""Facts of a row, or of one of its pictures, that say what was right or what was not."""
+_BAR = 200
+"""Length of a full bar, pixels."""
+_MORE_THAN_ALL = 1.0001  # no share reaches it; sums of floats make one a little more than 1
+_SIDE = 160
+"""Longest side of a picture on the page, pixels."""
+Given = Callable[[str], Sequence[Pixels]]
+"""Returns the pictures that an item shows to who is scored, by its id."""
 _NOTE = "The ceiling is what the judge says of real renders."
 
 
@@ -61,6 +79,7 @@ def suite_page(
     *,
     prompts: Mapping[str, str],
     outputs: Mapping[str, Sequence[Output]],
+    given: Given | None = None,
 ) -> str:
     """Return a page: scores as a table, then successes and failures of each group.
 
@@ -69,9 +88,7 @@ def suite_page(
         rows: Of the items.
         prompts: Text of each item, by its id.
         outputs: Of each item, by its id.
-
-    Raises:
-        RequestError: A picture cannot be read.
+        given: Pictures that belong to the prompts; asked only for items that are shown.
     """
     parts = [f"<h1>{_title(head)}</h1><p>{html.escape(head.facts)} {_NOTE}</p>"]
     parts += [_table(head.scores), *_curves(head.scores)]
@@ -79,7 +96,10 @@ def suite_page(
         own = sorted((row for row in rows if row.group == group), key=_goodness)
         bad, good = own[:SHOWN], own[SHOWN:][-SHOWN:]
         parts.append(f"<h2>{html.escape(group)}</h2>")
-        tiles = [_tile(row, prompts[row.id], outputs[row.id]) for row in [*reversed(good), *bad]]
+        tiles = [
+            _tile(row, prompts[row.id], outputs[row.id], given=given(row.id) if given else ())
+            for row in [*reversed(good), *bad]
+        ]
         parts.append(f'<div class="items">{"".join(tiles)}</div>')
     return _document(_title(head), parts)
 
@@ -121,15 +141,15 @@ def _document(title: str, parts: Sequence[str]) -> str:
 
 
 def _table(scores: Mapping[str, Score]) -> str:
-    """The scores with a bar for each, drawn to the largest among them."""
-    largest = max((score.high for score in scores.values()), default=1.0) or 1.0
+    """The scores with a bar for each: shares from 0 to 1, all others to the largest among them."""
+    largest = max((score.high for score in scores.values()), default=1.0)
     rows = ["<tr><th>score<th>value<th>95 % interval<th>n<th>ceiling<th></tr>"]
     for name, score in scores.items():
-        low, value, high = (
-            max(x, 0.0) / largest * 200 for x in (score.low, score.value, score.high)
-        )
+        full = 1.0 if score.high < _MORE_THAN_ALL else largest
+        low, value, high = (max(x, 0.0) / full * _BAR for x in (score.low, score.value, score.high))
         bar = (
-            f'<svg width="204" height="12"><rect width="{value:.1f}" height="12" fill="#7aa6c2"/>'
+            f'<svg width="{_BAR + 4}" height="12">'
+            f'<rect width="{value:.1f}" height="12" fill="#7aa6c2"/>'
             f'<path d="M{low:.1f} 6H{high:.1f}" stroke="currentColor" stroke-width="2"/></svg>'
         )
         top = "" if score.ceiling is None else f"{score.ceiling:.3f}"
@@ -186,18 +206,58 @@ def _goodness(row: Row) -> float:
     return sum(own) / len(own) if own else 0.0
 
 
-def _tile(row: Row, prompt: str, outputs: Sequence[Output]) -> str:
-    """One item: its pictures, its prompt, its texts, its values."""
-    first = outputs[0]
-    images = "".join(
-        f'<img alt="" src="{data_url(read_image(path))}">'
-        for path in first.pictures
-        if path.is_file()
-    )
-    said = f"<br><i>{html.escape(first.text)}</i>" if first.text else ""
+def _tile(row: Row, prompt: str, outputs: Sequence[Output], *, given: Sequence[Pixels]) -> str:
+    """One item: what was given and made, what is right and what is wrong, its values."""
+    made = [_thumbnail(path) for output in outputs for path in output.pictures if path.is_file()]
     values = ", ".join(f"{name} {value:.2f}" for name, value in row.values.items())
+    lines = [
+        _grid(list(map(_thumbnail, given)), "given") + html.escape(prompt),
+        _grid(made, "made"),
+        *(f"<i>{html.escape(output.text)}</i>" for output in outputs if output.text),
+        *map(html.escape, [*_notes(row.facts), *_notes_by_output(row.facts), *row.failures]),
+        f"<small>{html.escape(values)}</small>",
+    ]
     mark = "good" if _goodness(row) >= 1 else "bad" if _goodness(row) <= 0 else ""
-    return (
-        f'<div class="item {mark}">{images}{html.escape(prompt)}{said}<br>'
-        f"<small>{html.escape(values)}</small></div>"
-    )
+    return f'<div class="item {mark}">{"<br>".join(filter(None, lines))}</div>'
+
+
+def _grid(pictures: Sequence[str], kind: str) -> str:
+    """Pictures side by side, two in a row where there are several."""
+    if not pictures:
+        return ""
+    many = " many" if len(pictures) > 1 else ""
+    return f'<div class="pictures {kind}{many}">{"".join(pictures)}</div>'
+
+
+def _thumbnail(source: Path | Pixels) -> str:
+    """A picture as small as the page shows it, or the name of a file that is none."""
+    try:
+        pixels = _read(source) if isinstance(source, Path) else source
+    except RequestError as error:
+        return f"<b>{html.escape(str(error))}</b>"
+    image = Image.fromarray(pixels)
+    image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    return f'<img alt="" src="{data_url(np.asarray(image))}">'
+
+
+def _read(path: Path) -> Pixels:
+    return read_image(path, where=f"{path.parent.name}/{path.name}")
+
+
+def _notes_by_output(facts: Mapping[str, Any]) -> list[str]:
+    """The notes of each output, which are numbered where there are several."""
+    made = [own for own in facts.get("pictures", []) if isinstance(own, Mapping)]
+    return [
+        f"{k}. {note}" if len(made) > 1 else note
+        for k, own in enumerate(made, 1)
+        for note in _notes(own)
+    ]
+
+
+def _notes(facts: Mapping[str, Any]) -> list[str]:
+    """Facts that say what was right or wrong, one a line."""
+    found = [(name, facts[name]) for name in _NOTES if facts.get(name)]
+    return [
+        f"{name}: {'; '.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in found
+    ]

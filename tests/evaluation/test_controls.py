@@ -59,6 +59,12 @@ def test_every_answer_is_dealt_once_and_none_to_its_own_item(items):
     assert not any(np.array_equal(right, other) for (right,), (other,) in pairs)
 
 
+def test_a_group_of_one_item_cannot_be_shuffled():
+    alone = choose(NanoSuite().items(), groups=["edits"], most=1)
+    with pytest.raises(ConfigError, match=r"'edits' has one item, edits-.*--n"):
+        Shuffled(alone)
+
+
 def test_items_of_other_sets_have_no_perfect_answer():
     item = Item("q-1", "g", "?", "text", lambda: InterleavedSequence(()))
     with pytest.raises(ConfigError, match="q-1"):

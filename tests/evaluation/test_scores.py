@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mogao.evaluation.benchmark import Row
-from mogao.evaluation.scores import summarise
+from mogao.evaluation.scores import Score, summarise
 from mogao.evaluation.tables import by_group, over_groups, over_items
 
 
@@ -52,3 +54,40 @@ def test_the_interval_over_groups_draws_inside_each_group():
     assert score.low < score.value < score.high
     spread = np.sqrt(0.3 * 0.7 / 400)
     assert score.high - score.low == pytest.approx(2 * 1.96 * spread, rel=0.15)
+
+
+def repeated(times: int, *, with_units: bool) -> list[Row]:
+    """Rows of 40 documents, each as often as asked in a group of its own letter."""
+    return [
+        Row(f"{k}-{n}", "abcde"[k], {"x": float(n % 3 == 0)}, unit=f"u{n}" if with_units else "")
+        for k in range(times)
+        for n in range(40)
+    ]
+
+
+def width(score: Score) -> float:
+    return score.high - score.low
+
+
+def test_asking_one_document_again_makes_no_interval_narrower():
+    once, often = (repeated(times, with_units=True) for times in (1, 5))
+    apart = repeated(5, with_units=False)
+    for mean in (over_items, over_groups):
+        expected, found = mean(once, "x"), mean(often, "x")
+        assert (found.value, found.n) == (pytest.approx(expected.value), 200)
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+        assert width(mean(apart, "x")) < 0.6 * width(found)
+
+
+def test_units_of_one_group_are_drawn_inside_it():
+    rows = [Row(str(i), "ab"[i % 2], {"x": float(i % 4 < 2)}, unit=str(i // 8)) for i in range(80)]
+    assert over_items(rows, "x").low == over_items(rows, "x").high == 0.5
+    alone = [replace(row, unit=f"{row.unit}{row.group}") for row in rows]
+    assert over_groups(alone, "x") == over_groups(rows, "x")
+
+
+def test_rows_without_a_unit_are_drawn_one_by_one():
+    values = [1.0, 0.0, 0.0, 1.0, 1.0]
+    assert summarise(values, units=[""] * 5) == summarise(values, units=[*"abcde"])
+    assert summarise(values) == summarise(values, units=[""] * 5)
+    assert summarise(values, units=["a"] * 5).low == 0.6

@@ -114,6 +114,8 @@ class _Match:
 class CorrelationJudge:
     """Reads pictures of the world; deterministic, and the same for every picture."""
 
+    name = "correlation/1"
+
     def read(self, pixels: NDArray[np.uint8]) -> Report:
         """Say what a picture shows.
 

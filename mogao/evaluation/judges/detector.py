@@ -7,6 +7,7 @@ trains it.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from mogao.data.world.backgrounds import BACKGROUNDS
 from mogao.data.world.colours import COLOURS
 from mogao.errors import CheckpointError
 from mogao.evaluation.judges.report import Finding, Report, check_canvas
-from mogao.model.detector import CELL, OFFSETS, UNIT_SIZE, Detector
+from mogao.model.detector import CELL, OFFSETS, UNIT_SIZE, WEIGHTS, Detector
 from mogao.model.vae import pixels_to_tensor
 
 LEAST = 0.4  # probability of a centre from which on it is a finding
@@ -42,10 +43,18 @@ def vocabulary(*, widths: tuple[int, int], depths: tuple[int, int]) -> DetectorC
 
 
 class DetectorJudge:
-    """Reads pictures of the world; deterministic, and the same for every picture."""
+    """Reads pictures of the world; deterministic, and the same for every picture.
 
-    def __init__(self, detector: Detector) -> None:
+    Attributes:
+        name: "detector/" and the first eight digits of the sha256 of its weights.
+    """
+
+    def __init__(self, detector: Detector, *, version: str = "unsaved") -> None:
         """Take a network.
+
+        Args:
+            detector: The network.
+            version: What tells its weights from others, for the name.
 
         Raises:
             CheckpointError: It was trained on another vocabulary than today's atlas.
@@ -56,6 +65,7 @@ class DetectorJudge:
                 "the detector was trained on another atlas; train configs/judge/detector.yaml anew"
             )
         self._detector = detector
+        self.name = f"detector/{version}"
 
     @classmethod
     def load(cls, folder: str | Path | None = None) -> DetectorJudge:
@@ -64,7 +74,10 @@ class DetectorJudge:
         Raises:
             CheckpointError: The folder is missing or damaged, or does not fit the atlas.
         """
-        return cls(Detector.load(folder or Path(__file__).parent / "weights").eval())
+        folder = Path(folder or Path(__file__).parent / "weights")
+        detector = Detector.load(folder).eval()
+        digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+        return cls(detector, version=digest[:8])
 
     @torch.inference_mode()
     def read(self, pixels: NDArray[np.uint8]) -> Report:

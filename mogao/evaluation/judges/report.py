@@ -7,9 +7,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mogao.data.world.scene import CANVAS
 from mogao.errors import RequestError
+from mogao.sequence import Pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +78,38 @@ class Report:
         }
 
 
+class ShapeError(RequestError):
+    """A picture has a shape that no judge of the world takes."""
+
+
+def on_canvas(pixels: Pixels, *, side: int = CANVAS) -> Pixels:
+    """Return a square picture at the side at which judges and rules measure.
+
+    Args:
+        pixels: RGB bytes [rows, cols, 3].
+        side: Rows and columns of the result; the canvas by default.
+
+    Raises:
+        ShapeError: The picture is not square.
+    """
+    height, width = pixels.shape[:2]
+    if height != width:
+        raise ShapeError(
+            f"the world's pictures are square, got {height} x {width} pixels: cut it first"
+        )
+    if height == side:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS))
+
+
 def check_canvas(pixels: NDArray[np.uint8]) -> None:
     """Refuse a picture that is not as large as the canvas.
 
     Raises:
-        RequestError: The shape is not [128, 128, 3].
+        ShapeError: The shape is not [128, 128, 3].
     """
     if pixels.shape != (CANVAS, CANVAS, 3):
-        raise RequestError(
+        raise ShapeError(
             f"the judge got a picture of shape {pixels.shape}, expected "
             f"({CANVAS}, {CANVAS}, 3): scale it first"
         )
@@ -91,7 +117,15 @@ def check_canvas(pixels: NDArray[np.uint8]) -> None:
 
 @runtime_checkable
 class Judge(Protocol):
-    """Reads pictures; it knows their pixels and nothing of how they were made."""
+    """Reads pictures; it knows their pixels and nothing of how they were made.
+
+    Attributes:
+        name: With a version that changes where its reports do; it is stored beside scores.
+    """
+
+    @property
+    def name(self) -> str:
+        """See the attribute."""
 
     def read(self, pixels: NDArray[np.uint8]) -> Report:
         """Say what a picture [128, 128, 3] shows."""

@@ -7,16 +7,11 @@ one of the world's judges sees them.
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 
 from mogao.data.world.scene import CANVAS
-from mogao.errors import RequestError
-from mogao.evaluation.judges.report import Judge, Report
+from mogao.evaluation.judges.report import Judge, Report, on_canvas
 from mogao.evaluation.providers.base import Detection
 from mogao.sequence import Pixels
-
-VERSION = 1
-"""Grows with every change of what the judge sees in some picture; part of the tool's name."""
 
 
 class WorldEyes:
@@ -31,13 +26,13 @@ class WorldEyes:
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
         self._last: tuple[bytes, Report] | None = None
-        self.name = f"world:{type(judge).__name__}-{VERSION}"
+        self.name = f"world:{judge.name}"
 
     def detect(self, pixels: Pixels) -> list[Detection]:
         """Return what a picture shows, the largest first; boxes are squares on the longer side.
 
         Raises:
-            RequestError: The picture is not square.
+            ShapeError: The picture is not square.
         """
         scale = len(pixels) / CANVAS
         return [
@@ -51,7 +46,7 @@ class WorldEyes:
         A picture that shows nothing gives "".
 
         Raises:
-            RequestError: The picture is not square.
+            ShapeError: The picture is not square.
         """
         report = self._read(pixels)
         found = report.named(detection.name) or report.findings
@@ -65,21 +60,8 @@ class WorldEyes:
         """The report on a picture; one detection is often followed by questions of colour."""
         key = repr(pixels.shape).encode() + pixels.tobytes()
         if self._last is None or self._last[0] != key:
-            self._last = key, self._judge.read(_scaled(pixels))
+            self._last = key, self._judge.read(on_canvas(pixels))
         return self._last[1]
-
-
-def _scaled(pixels: Pixels) -> Pixels:
-    """A picture as large as judges read it."""
-    height, width = pixels.shape[:2]
-    if height != width:
-        raise RequestError(
-            f"the world's pictures are square, got {height} x {width} pixels: cut it first"
-        )
-    if height == CANVAS:
-        return pixels
-    size = (CANVAS, CANVAS)
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
 
 
 def _scaled_box(

@@ -86,7 +86,9 @@ class Verdict:
 
     Attributes:
         right: Whether all clauses hold.
-        graded: Share of the clauses that hold, those of `exclude` included.
+        graded: Share of the clauses that hold, those of `exclude` included. What shows nothing
+            breaks no clause of `exclude`, so its floor is their share: one half of a record that
+            asks for two cats and forbids three.
         reasons: What is wrong, one line for each clause that fails.
     """
 

@@ -63,7 +63,7 @@ def follow(sentence: str, report: Report, story: Story) -> Story:
     told = tell(sentence, story) or story
     # Findings come largest first, so the last one to be stored must be the first.
     sizes = {one.concept: one.size for one in reversed(report.findings)}
-    return replace(told, ground=told.ground or report.background, sizes=sizes)
+    return replace(told, ground=told.ground or report.background or None, sizes=sizes)
 
 
 def panel_right(sentence: str, report: Report, story: Story) -> bool:

@@ -112,14 +112,15 @@ class Pope(TextBenchmark):
             raise DataError(f"{where}: the answer must be yes or no, got {answer!r}")
         # LLaVA's question file holds the request already.
         prompt = question if SHORT_ANSWER in question else f"{question}\n{SHORT_ANSWER}"
-        picture = picture_of(field(row, "image", object, where=where), self.pictures, where=where)
+        image = field(row, "image", object, where=where)
+        picture = picture_of(image, self.pictures, where=where)
         return Item(
             id=safe_id(f"{category}-{name_field(row, 'question_id', where=where)}"),
             group=category,
             prompt=prompt,
             want="text",
             given=partial(document, prompt, pictures=[picture]),
-            truth={"answer": answer},
+            truth={"answer": answer} | ({"picture": image} if isinstance(image, str) else {}),
         )
 
 
@@ -127,7 +128,8 @@ def yes_no_row(item: Item, outputs: Sequence[Output], *, protocol: str) -> Row:
     """Read yes or no and compare it with the item's answer.
 
     Args:
-        item: Its truth has an `answer`, "yes" or "no".
+        item: Its truth has an `answer`, "yes" or "no", and maybe the name of its `picture`, which
+            makes all questions about one picture one unit.
         outputs: The answer of a model.
         protocol: Whose script reads it, one of `Pope.protocols`.
     """
@@ -142,7 +144,8 @@ def yes_no_row(item: Item, outputs: Sequence[Output], *, protocol: str) -> Row:
             "truth": float(item.truth["answer"] == "yes"),
         },
         failures=() if read else ("neither yes nor no",),
-        facts={"said": said(outputs), "read": read},
+        facts={"said": said(outputs), "read": read, "answer": item.truth["answer"]},
+        unit=item.truth.get("picture", ""),
     )
 
 
@@ -153,14 +156,17 @@ def five_scores(rows: Sequence[Row], *, scale: float = PERCENT) -> dict[str, Sco
         rows: Of `yes_no_row`.
         scale: What all right is worth; per cent as in the scripts.
     """
-    cells = _cells(rows)
+    cells, units = _cells(rows), [row.unit for row in rows]
 
     def scaled(statistic: Statistic) -> Statistic:
         return lambda means: scale * statistic(means)
 
     return {
         "accuracy": over_items(rows, "right", scale=scale),
-        **{name: resampled(cells, scaled(statistic)) for name, statistic in _STATISTICS.items()},
+        **{
+            name: resampled(cells, scaled(statistic), units=units)
+            for name, statistic in _STATISTICS.items()
+        },
         "yes_ratio": over_items(rows, "yes", scale=scale),
     }
 
@@ -174,7 +180,8 @@ def _mean_f1(rows: Sequence[Row], groups: Sequence[str]) -> Score:
     def statistic(means: Means) -> Numbers:
         return PERCENT * _f1(means.reshape(-1, 3)).reshape(-1, len(groups)).mean(1)
 
-    return resampled(columns.reshape(len(rows), 3 * len(groups)), statistic)
+    values = columns.reshape(len(rows), 3 * len(groups))
+    return resampled(values, statistic, units=[row.unit for row in rows])
 
 
 def _cells(rows: Sequence[Row]) -> Float64[np.ndarray, "items 3"]:

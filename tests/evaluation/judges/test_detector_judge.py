@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,18 @@ def test_an_empty_picture_has_no_findings(judge: DetectorJudge):
 def test_a_picture_of_another_size_is_refused(judge: DetectorJudge):
     with pytest.raises(RequestError, match=r"\(64, 64, 3\).*128"):
         judge.read(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_its_name_tells_its_weights(judge: DetectorJudge, tmp_path: Path):
+    kind, _, version = judge.name.partition("/")
+    assert (kind, len(version)) == ("detector", 8)
+    assert DetectorJudge.load().name == judge.name
+    network = Detector(vocabulary(widths=(8, 16), depths=(1, 1)), seed=3)
+    network.save(tmp_path, dtype=torch.float32)
+    other = DetectorJudge.load(tmp_path)
+    digest = hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
+    assert other.name == f"detector/{digest[:8]}" != judge.name
+    assert DetectorJudge(network).name == "detector/unsaved"
 
 
 def test_a_detector_is_saved_and_opened_whole(tmp_path: Path):

@@ -109,6 +109,12 @@ def test_no_panel_may_be_missing_or_come_twice(scripts):
         assert long.share < 1
 
 
+def test_a_picture_that_shows_nothing_sets_no_place_for_those_behind_it():
+    story = follow("A red fox finds an apple.", Report("", ()), begin(REQUEST))
+    assert story.ground is None
+    assert panel_right(COLLECT[2], report(RED_FOX, APPLE, APPLE), story)
+
+
 def test_every_step_stands_in_a_plot():
     assert set(re.findall(r"\w+", " ".join(ORDERS.values()))) == set(STEPS)
 

@@ -30,6 +30,18 @@ def test_resamples_draw_items_and_not_columns():
     assert (score.value, score.low, score.high) == (0.0, 0.0, 0.0)
 
 
+def test_resamples_draw_the_rows_of_a_unit_together():
+    flags = np.repeat([[1.0], [0.0]], 20, axis=0)
+    alone = resampled(flags, mean_of_first)
+    twice = resampled(
+        np.repeat(flags, 4, axis=0),
+        mean_of_first,
+        units=[str(i) for i in range(40) for _ in "abcd"],
+    )
+    assert twice.n == 160
+    assert (twice.value, twice.low, twice.high) == pytest.approx((0.5, alone.low, alone.high))
+
+
 def test_resampling_is_seeded_and_nothing_gives_nothing():
     values = np.random.default_rng(0).random((30, 1))
     assert resampled(values, mean_of_first, seed=1) == resampled(values, mean_of_first, seed=1)
@@ -53,3 +65,5 @@ def test_parse_failures_are_the_share_of_items():
     rows = [Row("a", "g", {}, failures=("one", "two")), *(Row(f"{n}", "g", {}) for n in range(3))]
     score = parse_failures(rows)
     assert (score.value, score.n) == (0.25, 4)
+    pair = [Row("a", "g", {}, ("one",), unit="u"), Row("b", "g", {}, unit="u")]
+    assert parse_failures(pair).low == parse_failures(pair).value == 0.5

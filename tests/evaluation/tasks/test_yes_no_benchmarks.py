@@ -24,7 +24,7 @@ POPE = [
 ]
 
 
-def pope_file(folder, rows=POPE):
+def pope_file(folder, rows=POPE, *, picture=None):
     return write_lines(
         folder / "pope.jsonl",
         [
@@ -33,7 +33,7 @@ def pope_file(folder, rows=POPE):
                 "category": category,
                 "text": "Is there a cat in the image?",
                 "label": answer,
-                "image": "a.png",
+                "image": f"{number % 4}.png" if picture is None else picture,
             }
             for number, (category, answer, _) in enumerate(rows)
         ],
@@ -94,7 +94,7 @@ def test_pope_by_lmms_is_strict_and_leaves_the_unreadable_out_of_the_recall(tmp_
 def test_pope_names_what_it_could_not_read(tmp_path):
     rows = taken(Pope(pope_file(tmp_path)), says, protocol="lmms-strict")
     assert [row.failures for row in rows[:2]] == [(), ("neither yes nor no",)]
-    assert rows[1].facts == {"said": "No.", "read": None}
+    assert rows[1].facts == {"said": "No.", "read": None, "answer": "yes"}
 
 
 @pytest.mark.parametrize("answer", ["yes", "no"])
@@ -104,11 +104,15 @@ def test_pope_with_one_answer_divides_by_nothing(tmp_path, answer):
     assert scores["popular/accuracy"].value == 50.0
 
 
-def test_pope_intervals_are_over_questions(tmp_path):
+def test_pope_intervals_are_over_pictures(tmp_path):
     scores = table(Pope(pope_file(tmp_path)), says)
     assert scores["popular/f1"].low < 80.0 < scores["popular/f1"].high
     assert scores["popular/f1"].n == 4
     assert scores["f1"].n == 8
+    alone = table(Pope(pope_file(tmp_path, picture="a.png")), says)
+    assert values(alone) == values(scores)
+    # All questions about one picture stand or fall together.
+    assert alone["popular/f1"].low == alone["popular/f1"].high == alone["popular/f1"].value
     assert Pope(tmp_path).table([], protocol="lmms-strict")["f1"].n == 0
     assert Pope(tmp_path).table([], protocol="llava-parse")["f1"].n == 0
 
@@ -118,7 +122,7 @@ def test_pope_reads_the_folder_of_official_files_and_hf_rows_alike(tmp_path):
     write_lines(tmp_path / "coco_pope_random.json", [row])
     (item,) = Pope(tmp_path).items()
     assert (item.id, item.group) == ("random-1", "random")
-    assert item.truth == {"answer": "no"}
+    assert item.truth == {"answer": "no", "picture": "a.png"}
     hub = {"question_id": "1", "image": "a.png", "question": "Is there a cat?", "answer": "No"}
     (other,) = Pope(write_lines(tmp_path / "hub.jsonl", [hub | {"category": "random"}])).items()
     assert (other.id, other.prompt, other.truth) == (item.id, item.prompt, item.truth)
@@ -129,7 +133,8 @@ def test_pope_reads_the_folder_of_official_files_and_hf_rows_alike(tmp_path):
 
 def test_pope_shows_the_picture_before_the_question(tmp_path):
     save_png(PIXELS, tmp_path / "pictures" / "a.png")
-    item = Pope(pope_file(tmp_path), images=tmp_path / "pictures").items()[0]
+    records = pope_file(tmp_path, picture="a.png")
+    item = Pope(records, images=tmp_path / "pictures").items()[0]
     shown = item.given()
     assert [type(segment).__name__ for segment in shown] == ["ImageSegment", "TextSegment"]
     assert shown.text == item.prompt

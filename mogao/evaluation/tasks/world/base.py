@@ -7,23 +7,22 @@ item is the judge's verdict on a real render that fulfils it, after the autoenco
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePosixPath
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from mogao.data.images import read_image
 from mogao.data.world.scene import CANVAS, Scene, render
 from mogao.data.world.splits import Settings, Split
 from mogao.errors import ConfigError, nearest
 from mogao.evaluation.benchmark import Item, Made, Output, Row, Want, picture_places
 from mogao.evaluation.judges.correlation import CorrelationJudge
 from mogao.evaluation.judges.detector import DetectorJudge
-from mogao.evaluation.judges.report import Judge, Report
+from mogao.evaluation.judges.report import Judge, Report, on_canvas
 from mogao.evaluation.prompts import Prompt
 from mogao.evaluation.scores import Score, summarise
-from mogao.evaluation.tables import CEILING, numbers
+from mogao.evaluation.tables import CEILING, having, numbers, over_groups
+from mogao.evaluation.tasks.pictures import NO_PICTURE, attempted, last_picture
+from mogao.files import to_json
 from mogao.sequence import ImageSegment, InterleavedSequence, Pixels, Segment, TextSegment
 
 NANO_STYLES = "noto"
@@ -40,7 +39,11 @@ RoundTrip = Callable[[Sequence[Pixels]], list[Pixels]]
 
 
 class WorldJudge:
-    """A judge with its ceiling."""
+    """A judge with its ceiling.
+
+    Attributes:
+        name: Of the judge, with its version.
+    """
 
     def __init__(
         self, *, judge: Judge | str = CORRELATION, round_trip: RoundTrip | None = None
@@ -56,14 +59,24 @@ class WorldJudge:
             CheckpointError: The weights of the detector are missing.
         """
         self._judge = open_judge(judge) if isinstance(judge, str) else judge
+        self.name = self._judge.name
         self._round_trip = round_trip
 
-    def read(self, output: Output) -> Report | None:
-        """Return what the last picture of an output shows; None where there is none."""
-        return self.read_pixels(read_image(output.pictures[-1])) if output.pictures else None
+    def read(self, output: Output) -> tuple[Report | None, tuple[str, ...]]:
+        """Return what the last picture of an output shows, or None and what failed."""
+        path = last_picture(output)
+        return (None, (NO_PICTURE,)) if path is None else self.read_file(path)
+
+    def read_file(self, path: Path) -> tuple[Report | None, tuple[str, ...]]:
+        """Return what the picture of a file shows, or None and what failed."""
+        return attempted(path, self.read_pixels)
 
     def read_pixels(self, pixels: Pixels) -> Report:
-        """Return what a picture shows."""
+        """Return what a picture shows.
+
+        Raises:
+            ShapeError: It is not square.
+        """
         return self._judge.read(on_canvas(pixels))
 
     def read_render(self, scene: Scene) -> Report:
@@ -84,15 +97,6 @@ def open_judge(name: str) -> Judge:
     if name == DETECTOR:
         return DetectorJudge.load()
     raise ConfigError(f"no judge {name!r}; {nearest(name, (CORRELATION, DETECTOR))}")
-
-
-def on_canvas(pixels: Pixels) -> Pixels:
-    """Return a square picture scaled to the canvas, in which judges and rules measure."""
-    height, width = pixels.shape[:2]
-    if height != width or height == CANVAS:
-        return pixels
-    scaled = Image.fromarray(pixels).resize((CANVAS, CANVAS), Image.Resampling.LANCZOS)
-    return np.asarray(scaled)
 
 
 def item_of(
@@ -151,10 +155,20 @@ def perfect(item: Item) -> Made:
     )
 
 
+def unit_of(item: Item, *names: str) -> str:
+    """Return what an item shares with all others about the same scenes, for its row.
+
+    Args:
+        item: Of the world.
+        names: Keys of its truth that hold the scenes.
+    """
+    return to_json({name: item.truth[name] for name in names})
+
+
 def score_of(rows: Sequence[Row], value: str, *, groups: Sequence[str] | None = None) -> Score:
     """Return the mean of a value with the ceiling of the same rows, where they have one."""
-    found = numbers(rows, value, groups=groups)
-    return summarise(found, ceiling=numbers(rows, CEILING, groups=groups))
+    own = having(rows, value, groups=groups)
+    return _mean(own, value, ceiling=numbers(own, CEILING))
 
 
 def score_with_ceiling(rows: Sequence[Row], value: str, *, group: str | None = None) -> Score:
@@ -165,15 +179,27 @@ def score_with_ceiling(rows: Sequence[Row], value: str, *, group: str | None = N
         value: Name of the number.
         group: None takes all rows.
     """
-    chosen = [row for row in rows if group in (None, row.group) and value in row.values]
-    return summarise(numbers(chosen, value), ceiling=[row.facts[CEILINGS][value] for row in chosen])
+    own = having(rows, value, groups=None if group is None else [group])
+    return _mean(own, value, ceiling=[row.facts[CEILINGS][value] for row in own])
+
+
+def mean_of_groups(rows: Sequence[Row], value: str) -> Score:
+    """Return the mean over groups of a value, and of real renders as of `score_with_ceiling`."""
+    tops = [replace(row, values={value: row.facts[CEILINGS][value]}) for row in having(rows, value)]
+    top = over_groups(tops, value)
+    return replace(over_groups(rows, value), ceiling=top.value if top.n else None)
+
+
+def _mean(rows: Sequence[Row], value: str, *, ceiling: Sequence[float]) -> Score:
+    units = [row.unit for row in rows]
+    return summarise(numbers(rows, value), ceiling=ceiling, units=units)
 
 
 class WorldBenchmark:
     """What the benchmarks of the world have in common: seed, styles, judge, where pictures lie.
 
     Attributes:
-        judges: Name of the judge, for the results; none where only texts are scored.
+        judges: Name and version of the judge, for the results; none where only texts are scored.
         reads_pictures: Whether rules of the suite look at pictures that were made.
     """
 
@@ -222,8 +248,7 @@ class WorldBenchmark:
         self._styles = self._settings.styles
         self._round_trip = round_trip
         self._judge = WorldJudge(judge=judge, round_trip=round_trip)
-        label = judge if isinstance(judge, str) else type(judge).__name__
-        self.judges = {"world": label} if self.reads_pictures else {}
+        self.judges = {"world": self._judge.name} if self.reads_pictures else {}
 
     def places(self, item: Item, k: int) -> Sequence[str]:
         """Return where pictures lie, or a text alone."""

@@ -18,7 +18,7 @@ from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.rules.facts import compare, read_caption, scene_facts, true_facts
 from mogao.evaluation.scores import Score
 from mogao.evaluation.tables import by_group, over_items
-from mogao.evaluation.tasks.world.base import PERFECT, WorldBenchmark, item_of, scene_of
+from mogao.evaluation.tasks.world.base import PERFECT, WorldBenchmark, item_of, scene_of, unit_of
 from mogao.evaluation.tasks.world.scenes import family_scenes
 
 REQUESTS = {1: CAPTION_REQUESTS[1][0], 2: CAPTION_REQUESTS[2][0], 3: CAPTION_REQUESTS[3][0]}
@@ -62,7 +62,8 @@ class WorldCaptions(WorldBenchmark):
         facts = {key: value for key, value in item.truth.items() if key != PERFECT}
         facts["missing"] = sorted(map(str, found.missing))
         facts["wrong"] = sorted(map(str, found.wrong))
-        return Row(item.id, item.group, values, () if said else ("no facts",), facts)
+        failures = () if said else ("no facts",)
+        return Row(item.id, item.group, values, failures, facts, unit_of(item, "source"))
 
     def table(self, rows: Sequence[Row], *, protocol: str) -> dict[str, Score]:
         """Return the means over all captions, then those of each level."""

@@ -1,8 +1,9 @@
 """GenEval's form in the world: six tags, GenEval's rule, the world's judge.
 
 In: nothing but a seed. Out: strict and graded accuracy of each tag and their means, beside
-ceilings. Colours, pairs and places are such as training never showed; things alone and numbers
-are of trained concepts in unseen scenes.
+ceilings. An empty sheet has a graded mean of 1/12, for it shows no thing too many. Colours, pairs
+and places are such as training never showed; things alone and numbers are of trained concepts in
+unseen scenes.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from mogao.evaluation.prompts import make_prompts
 from mogao.evaluation.providers.base import Detection, Tools
 from mogao.evaluation.rules.geneval import Options, Verdict, judge, read_request
 from mogao.evaluation.scores import Score
-from mogao.evaluation.tables import CEILING, over_groups
+from mogao.evaluation.tables import CEILING
 from mogao.evaluation.tasks.pictures import Judged, picture_row
 from mogao.evaluation.tasks.world.base import (
+    CEILINGS,
     WorldBenchmark,
     item_of,
+    mean_of_groups,
     scene_of,
     score_of,
 )
@@ -64,15 +67,16 @@ class WorldGenEval(WorldBenchmark):
 
         row = picture_row(item, outputs, rule, names=("right", "graded"))
         # A picture that is missing takes nothing from the ceiling.
-        return replace(row, values={**row.values, CEILING: float(top.right)})
+        values = {**row.values, CEILING: float(top.right)}
+        tops = {"right": float(top.right), "graded": top.graded}
+        return replace(row, values=values, facts={**row.facts, CEILINGS: tops})
 
     def table(self, rows: Sequence[Row], *, protocol: str) -> dict[str, Score]:
         """Return the mean over the tags, the graded one, then each tag."""
         tags = dict.fromkeys(row.group for row in rows)
-        top = over_groups(rows, CEILING).value
         return {
-            "overall": replace(over_groups(rows, "right"), ceiling=top),
-            "graded": over_groups(rows, "graded"),
+            "overall": mean_of_groups(rows, "right"),
+            "graded": mean_of_groups(rows, "graded"),
             **{tag: score_of(rows, "right", groups=[tag]) for tag in tags},
         }
 

@@ -17,9 +17,9 @@ from typing import Any
 from mogao.data.world.edits import KINDS
 from mogao.data.world.language import Group, the
 from mogao.data.world.sampling import RELATIONS
-from mogao.data.world.scene import CANVAS, Scene, render
+from mogao.data.world.scene import Scene, render
 from mogao.evaluation.benchmark import Item, Output, Row
-from mogao.evaluation.judges.report import Report
+from mogao.evaluation.judges.report import Report, on_canvas
 from mogao.evaluation.prompts import CANNOT, Prompt, make_edits
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.rules.edit import judge_edit, open_things
@@ -32,7 +32,6 @@ from mogao.evaluation.tasks.world.base import (
     CEILINGS,
     WorldBenchmark,
     item_of,
-    on_canvas,
     scene_of,
     score_of,
     score_with_ceiling,
@@ -64,7 +63,6 @@ class WorldEdits(WorldBenchmark):
 
         Raises:
             ConfigError: scikit-image is not installed.
-            RequestError: A picture cannot be read.
         """
         if item.group == CANNOT:
             return _refusal(item, outputs[0])
@@ -108,8 +106,7 @@ class WorldEdits(WorldBenchmark):
         }  # fmt: skip
         region = edited_region(source, target, drawn=_drawn(report, source, target))
         if region is not None:
-            # On the canvas as for the judge; smaller worlds are compared as they are.
-            shown = on_canvas(pixels) if source.pixels == CANVAS else pixels
+            shown = on_canvas(pixels, side=source.pixels)
             found = outside_box(render(source), shown, region)
             values |= {"psnr": found.psnr, "ssim": found.ssim}
         return Judged(values, {"report": report.to_json()})

@@ -74,13 +74,12 @@ class NanoSuite(WorldBenchmark):
             return Row(item.id, item.group, values, facts=facts)
         target = scene_of(item.truth, "target")
         assert target is not None
-        report = self._judge.read(output)
+        report, failures = self._judge.read(output)
         values = {
             "right": float(report is not None and is_right(item, report)),
             CEILING: float(is_right(item, self._judge.read_render(target))),
         }
         facts["report"] = None if report is None else report.to_json()
-        failures = () if report is not None else ("no picture",)
         return Row(item.id, item.group, values, failures, facts)
 
     def table(

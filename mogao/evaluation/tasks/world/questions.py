@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -41,7 +42,7 @@ from mogao.evaluation.scores import Score
 from mogao.evaluation.tables import by_group, over_groups
 from mogao.evaluation.tasks.pope import five_scores, yes_no_row
 from mogao.evaluation.tasks.text_answers import said
-from mogao.evaluation.tasks.world.base import WorldBenchmark, item_of
+from mogao.evaluation.tasks.world.base import WorldBenchmark, item_of, unit_of
 from mogao.evaluation.tasks.world.scenes import composed, painted, scene_of_split
 
 NUM = 60
@@ -80,7 +81,8 @@ class WorldQuestions(WorldBenchmark):
     def score(self, item: Item, outputs: Sequence[Output], *, tools: Tools, protocol: str) -> Row:
         """Compare the answer with the right one; the groups of POPE want the bare yes or no."""
         if item.group in POPE:
-            return yes_no_row(item, outputs, protocol=_READER)
+            row = yes_no_row(item, outputs, protocol=_READER)
+            return replace(row, unit=unit_of(item, "source"))
         answer = said(outputs)
         right = float(same_answer(answer, item.truth["answer"]))
         facts = {"said": answer, "answer": item.truth["answer"]}

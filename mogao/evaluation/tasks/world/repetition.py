@@ -28,7 +28,7 @@ from mogao.data.world.scene import Scene, render
 from mogao.data.world.script import Line, Script, realise
 from mogao.data.world.splits import Settings
 from mogao.evaluation.benchmark import Item, Output, Row
-from mogao.evaluation.judges.report import Report
+from mogao.evaluation.judges.report import Report, on_canvas
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.rules.story import shows_exactly
 from mogao.evaluation.scores import Score
@@ -38,10 +38,10 @@ from mogao.evaluation.tasks.world.base import (
     CEILINGS,
     PERFECT,
     WorldBenchmark,
-    on_canvas,
     parts_to_json,
     score_of,
     score_with_ceiling,
+    unit_of,
 )
 from mogao.evaluation.tasks.world.stories import find_script
 from mogao.sequence import Pixels
@@ -92,7 +92,8 @@ class WorldRepetition(WorldBenchmark):
         top = values(render(target), self._judge.read_render(target))
         facts = {"form": item.truth["form"], CEILINGS: top}
         row = picture_row(item, outputs, rule, names=tuple(top), facts=facts)
-        return replace(row, values={**row.values, CEILING: top["right"]})
+        found = {**row.values, CEILING: top["right"]}
+        return replace(row, values=found, unit=unit_of(item, "earlier", "target"))
 
     def table(self, rows: Sequence[Row], *, protocol: str) -> dict[str, Score]:
         """Return what is repeated and what is right, over all scales and at each."""

@@ -28,13 +28,20 @@ from mogao.evaluation.rules.facts import (
     scene_facts,
 )
 from mogao.evaluation.scores import Score
-from mogao.evaluation.tables import CEILING, over_groups
-from mogao.evaluation.tasks.pictures import NO_PICTURE
+from mogao.evaluation.tables import CEILING
 from mogao.evaluation.tasks.records import document
 from mogao.evaluation.tasks.unified_bench import DRAW_OWN_WORDS
-from mogao.evaluation.tasks.world.base import WorldBenchmark, item_of, scene_of, score_of
+from mogao.evaluation.tasks.world.base import (
+    CEILINGS,
+    WorldBenchmark,
+    item_of,
+    mean_of_groups,
+    scene_of,
+    score_of,
+)
 from mogao.evaluation.tasks.world.captions import REQUESTS
 from mogao.evaluation.tasks.world.scenes import family_scenes
+from mogao.files import to_json
 from mogao.sequence import InterleavedSequence
 
 PICTURE_TRIP = "picture_text_picture"
@@ -64,7 +71,7 @@ class WorldRoundTrip(WorldBenchmark):
             return _text_row(item, outputs[0])
         scene = scene_of(item.truth, "source")
         assert scene is not None
-        report = self._judge.read(outputs[0])
+        report, failures = self._judge.read(outputs[0])
         seen = frozenset() if report is None else report_facts(report)
         top = compare(report_facts(self._judge.read_render(scene)), picture_facts(scene))
         found = compare(seen, picture_facts(scene))
@@ -72,15 +79,16 @@ class WorldRoundTrip(WorldBenchmark):
             item.id,
             item.group,
             {"score": found.recall, CEILING: top.recall},
-            (NO_PICTURE,) if report is None else (),
-            _facts(found) | {"report": None if report is None else report.to_json()},
+            failures,
+            _facts(found, top) | {"report": None if report is None else report.to_json()},
+            _unit(scene),
         )
 
     def table(self, rows: Sequence[Row], *, protocol: str) -> dict[str, Score]:
         """Return the mean over the trips, then each trip."""
         trips = dict.fromkeys(row.group for row in rows)
         return {
-            "overall": over_groups(rows, "score"),
+            "overall": mean_of_groups(rows, "score"),
             **{trip: score_of(rows, "score", groups=[trip]) for trip in trips},
         }
 
@@ -102,14 +110,21 @@ def show_own_picture(made: Made) -> InterleavedSequence:
 def _text_row(item: Item, output: Output) -> Row:
     scene = scene_of(item.truth, "target")
     assert scene is not None
-    said = read_caption(output.text)
-    found = compare(said, scene_facts(scene, level=_LEVEL))
+    said, wanted = read_caption(output.text), scene_facts(scene, level=_LEVEL)
+    found = compare(said, wanted)
+    top = compare(read_caption(describe(scene, level=_LEVEL)), wanted)
+    values = {"score": found.recall, CEILING: top.recall}
     failures = () if said else ("no facts",)
-    return Row(item.id, item.group, {"score": found.recall}, failures, _facts(found))
+    return Row(item.id, item.group, values, failures, _facts(found, top), _unit(scene))
 
 
-def _facts(found: Agreement) -> dict[str, Any]:
-    return {"missing": sorted(map(str, found.missing))}
+def _facts(found: Agreement, top: Agreement) -> dict[str, Any]:
+    return {"missing": sorted(map(str, found.missing)), CEILINGS: {"score": top.recall}}
+
+
+def _unit(scene: Scene) -> str:
+    """Both trips go from the same scenes."""
+    return to_json(scene.to_json())
 
 
 def _picture_trip(scene: Scene, number: int) -> Item:

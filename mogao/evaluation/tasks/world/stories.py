@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mogao.data.images import read_image
 from mogao.data.world.recipes import write
 from mogao.data.world.scene import Scene
 from mogao.data.world.script import Script
@@ -43,6 +42,7 @@ from mogao.evaluation.tasks.world.scenes import before_choice
 NUM = 40
 _SALT = 310_512  # sets these draws apart from those of training, which have no third key
 _TRIES = 2000
+_UNREADABLE = Report(background="", findings=())  # a panel that shows nothing
 
 
 class WorldStories(WorldBenchmark):
@@ -61,10 +61,12 @@ class WorldStories(WorldBenchmark):
     def score(self, item: Item, outputs: Sequence[Output], *, tools: Tools, protocol: str) -> Row:
         """Apply the rules to the texts and pictures of an answer, and to real renders."""
         request = read_request(item.prompt)
-        parts: list[str | Report] = [
-            part if isinstance(part, str) else self._judge.read_pixels(read_image(part))
-            for part in outputs[0].parts
-        ]
+        parts: list[str | Report] = []
+        failures: list[str] = []
+        for part in outputs[0].parts:
+            report, failed = (part, ()) if isinstance(part, str) else self._judge.read_file(part)
+            failures += failed
+            parts.append(_UNREADABLE if report is None else report)
         true: list[str | Report] = [
             part["text"]
             if "text" in part
@@ -75,8 +77,9 @@ class WorldStories(WorldBenchmark):
         pictures = [part.to_json() for part in parts if isinstance(part, Report)]
         values = {**_values(found), "pictures": float(len(pictures)), CEILING: float(top.right)}
         facts = {"panels": list(found.panels), "reports": pictures, CEILINGS: _values(top)}
-        failures = tuple(f"unreadable sentence: {text!r}" for text in found.unreadable)
-        return Row(item.id, item.group, values, failures if pictures else (NO_PICTURE,), facts)
+        failures += [f"unreadable sentence: {text!r}" for text in found.unreadable]
+        failures = failures if pictures else [NO_PICTURE]
+        return Row(item.id, item.group, values, tuple(failures), facts)
 
     def table(self, rows: Sequence[Row], *, protocol: str) -> dict[str, Score]:
         """Return the share of stories that are right, each respect, pictures, and each plot."""

@@ -17,7 +17,6 @@ from functools import partial
 
 import numpy as np
 
-from mogao.data.images import read_image
 from mogao.data.world.edits import KINDS, Change
 from mogao.data.world.scene import Scene
 from mogao.data.world.script import Situation
@@ -68,9 +67,8 @@ class WorldTurns(WorldBenchmark):
     def score(self, item: Item, outputs: Sequence[Output], *, tools: Tools, protocol: str) -> Row:
         """Judge each turn, and the last picture against the first scene."""
         scenes = [Scene.from_json(scene) for scene in item.truth["scenes"]]
-        reports: list[Report | None] = [
-            self._judge.read_pixels(read_image(path)) for path in outputs[0].pictures[:NUM_TURNS]
-        ]
+        read = [self._judge.read_file(path) for path in outputs[0].pictures[:NUM_TURNS]]
+        reports = [report for report, _ in read]
         missing = NUM_TURNS - len(reports)
         top = _values(item, [self._judge.read_render(scene) for scene in scenes[1:]], scenes)
         values = _values(item, [*reports, *[None] * missing], scenes)
@@ -79,8 +77,10 @@ class WorldTurns(WorldBenchmark):
             "reports": [report.to_json() for report in reports if report is not None],
             CEILINGS: top,
         }
-        failures = (f"{missing} of {NUM_TURNS} pictures are missing",) if missing else ()
-        return Row(item.id, item.group, {**values, CEILING: top["right"]}, failures, facts)
+        failures = [failure for _, failed in read for failure in failed]
+        if missing:
+            failures.append(f"{missing} of {NUM_TURNS} pictures are missing")
+        return Row(item.id, item.group, {**values, CEILING: top["right"]}, tuple(failures), facts)
 
     def table(self, rows: Sequence[Row], *, protocol: str) -> dict[str, Score]:
         """Return the share of conversations without a mistake, of each turn, and what is kept."""

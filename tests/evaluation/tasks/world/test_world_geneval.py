@@ -51,6 +51,14 @@ def test_real_renders_are_right_and_shuffled_ones_are_not(items, tmp_path: Path)
     assert table(items, [outputs[i] for i in order])["overall"].value < 0.25
 
 
+def test_an_empty_sheet_is_wrong_and_has_the_graded_floor_that_is_documented(items, tmp_path: Path):
+    path = tmp_path / "empty.png"
+    save_png(np.full((128, 128, 3), 250, np.uint8), path)
+    scores = table(items, [Output((path,))] * len(items))
+    assert scores["overall"].value == 0
+    assert scores["graded"].value == pytest.approx(1 / 12)
+
+
 def test_there_are_as_many_prompts_as_in_geneval():
     every = WorldGenEval().items()
     assert len(every) == len({item.id for item in every}) == 553

@@ -13,15 +13,23 @@ from mogao.data.world.scene import Scene
 from mogao.data.world.splits import Settings, is_held_out
 from mogao.errors import ConfigError
 from mogao.evaluation.benchmark import Item
+from mogao.evaluation.judges.detector import DetectorJudge
 from mogao.evaluation.registry import BENCHMARKS, open_benchmark
 from mogao.evaluation.tasks.world.base import WorldBenchmark
 from mogao.evaluation.tasks.world.scenes import composed, painted
 
+WORLD = [name for name, place in BENCHMARKS.items() if place.startswith("world.")]
 DIGESTS = {
     ("nano", "mogao-world-2"): "4e8509c0dc1d1343",
     ("world_geneval", "world-geneval-2"): "af2faddf9a8a7bc7",
     ("world_dense", "world-dense-1"): "c4853c3e7ea28c6b",
+    ("world_questions", "world-questions-1"): "574c52cbecb07a9f",
     ("world_captions", "world-captions-1"): "85541e0aeff47de6",
+    ("world_edits", "world-edits-1"): "dfa9a8c88de93b93",
+    ("world_turns", "world-turns-1"): "d362f6706f9a5614",
+    ("world_stories", "world-stories-1"): "23a414d4473a0762",
+    ("world_round_trip", "world-round-trip-1"): "52edb9efa771573a",
+    ("world_repetition", "world-repetition-1"): "115f42816259fa5f",
 }
 
 
@@ -40,16 +48,21 @@ def test_a_protocol_has_always_the_same_items(name: str, protocol: str):
     assert digest(suite.items()) == DIGESTS[name, protocol]
 
 
+def test_the_items_of_every_suite_are_pinned():
+    assert [name for name, _ in DIGESTS] == WORLD
+
+
 def test_suites_that_read_no_pictures_name_no_judge():
-    suites = {
-        name: open_benchmark(name, {})
-        for name, place in BENCHMARKS.items()
-        if place.startswith("world.")
-    }
+    suites = {name: open_benchmark(name, {}) for name in WORLD}
     assert all(isinstance(suite, WorldBenchmark) for suite in suites.values())
     without = [name for name, suite in suites.items() if not getattr(suite, "judges", None)]
     assert without == ["world_questions", "world_captions"]
-    assert getattr(suites["nano"], "judges", None) == {"world": "correlation"}
+    assert getattr(suites["nano"], "judges", None) == {"world": "correlation/1"}
+
+
+def test_the_judge_that_was_asked_for_is_named_with_its_version():
+    judges = getattr(open_benchmark("world_dense", {"judge": "detector"}), "judges", {})
+    assert judges == {"world": DetectorJudge.load().name}
 
 
 @pytest.mark.parametrize("name", [name for name in BENCHMARKS if name.startswith("world_")])

@@ -11,10 +11,11 @@ import pytest
 from mogao.data.world.scene import Scene, SceneObject, render
 from mogao.errors import ConfigError
 from mogao.evaluation.controls import Perfect
+from mogao.evaluation.judges.report import ShapeError, on_canvas
 from mogao.evaluation.prompts import make_edits
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.runner import choose, generate, read_outputs, score
-from mogao.evaluation.tasks.world.base import WorldJudge, on_canvas
+from mogao.evaluation.tasks.world.base import WorldJudge
 from mogao.evaluation.tasks.world.nano import NanoSuite
 from tests.small_world import CONCEPTS, PAINTS, SMALL
 
@@ -62,8 +63,8 @@ def test_a_judge_sees_small_pictures_on_the_canvas() -> None:
     assert (found.concept, found.colour) == ("cat", "red")
     assert abs(found.x - 40) < 4
     assert abs(found.y - 88) < 4
-    wide = np.zeros((32, 64, 3), np.uint8)
-    assert on_canvas(wide) is wide
+    with pytest.raises(ShapeError, match="square, got 32 x 64"):
+        on_canvas(np.zeros((32, 64, 3), np.uint8))
 
 
 @pytest.mark.parametrize(

@@ -151,5 +151,5 @@ def test_a_request_is_said_by_the_user_and_its_pictures_are_many(items):
 
 def test_a_script_that_does_not_exist_is_not_sought_for_ever():
     rng = np.random.default_rng(0)
-    with pytest.raises(DataError, match="no draw of split 'train' in styles noto"):
+    with pytest.raises(DataError, match="no draw of split 'unseen' in styles noto"):
         find_script("draw", rng, NOTO, keep=lambda _: False)
