@@ -137,7 +137,10 @@ def strengths_with_intervals(
     wide = np.maximum(half, least)
     low = np.minimum(found - wide, centre - least)
     high = np.maximum(found + wide, centre + least)
-    return [Score(*map(float, ends), items) for ends in zip(found, low, high, strict=True)]
+    return [
+        Score(float(value), float(start), float(end), items)
+        for value, start, end in zip(found, low, high, strict=True)
+    ]
 
 
 def _joint_half_widths(

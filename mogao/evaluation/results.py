@@ -101,8 +101,14 @@ def write_results(
     facts = summary.to_json()
     lines = [to_json(row_json(row)) + "\n" for row in rows]
     atomic_write(out / "items.jsonl", "".join(lines))
-    prompts = {item.id: item.prompt for item in items}
-    page = suite_page(summary.head(), rows, prompts=prompts, outputs=outputs)
+    asked = {item.id: item for item in items}
+    page = suite_page(
+        summary.head(),
+        rows,
+        prompts={name: item.prompt for name, item in asked.items()},
+        outputs=outputs,
+        given=lambda name: [image.pixels for image in asked[name].given().images],
+    )
     atomic_write(out / "report.html", page)
     atomic_write(out / "summary.json", json.dumps(json.loads(to_json(facts)), indent=2) + "\n")
     return facts
@@ -125,6 +131,7 @@ def row_json(row: Row) -> dict[str, Any]:
     return {
         "id": row.id,
         "group": row.group,
+        "unit": row.unit,
         "values": {name: round(value, 6) for name, value in row.values.items()},
         "failures": list(row.failures),
         "facts": dict(row.facts),

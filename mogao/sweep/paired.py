@@ -70,6 +70,7 @@ def _read(result: Result) -> _Scored:
                 {name: math.nan if x is None else float(x) for name, x in row["values"].items()},
                 tuple(row["failures"]),
                 row["facts"],
+                row.get("unit", ""),
             )
             for row in whole_rows(path)
         ]
@@ -135,5 +136,6 @@ def _mixed(runs: Sequence[_Scored], weights: np.ndarray) -> list[Row]:
             / len(runs)
             for name in names
         }
-        rows.append(Row(same[0].id, same[0].group, values, facts=same[0].facts))
+        first = same[0]
+        rows.append(Row(first.id, first.group, values, facts=first.facts, unit=first.unit))
     return rows

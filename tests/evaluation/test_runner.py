@@ -156,7 +156,7 @@ def test_results_are_written_and_equal_but_for_where_and_when(items, tmp_path: P
     assert set(facts["scores"]["color_attr"]) == {"value", "low", "high", "n", "ceiling"}
     page = first["report.html"].decode()
     assert "truth &amp; co" in page
-    assert page.count("<img") == 2
+    assert page.count("<img") == 4  # two are drawn, two are asked about
     assert "MISSING" not in page
     assert "http" not in page.replace("http-equiv", "")
 
