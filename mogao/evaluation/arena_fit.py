@@ -137,7 +137,8 @@ def strengths_with_intervals(
     wide = np.maximum(half, least)
     low = np.minimum(found - wide, centre - least)
     high = np.maximum(found + wide, centre + least)
-    return [Score(*map(float, ends), items) for ends in zip(found, low, high, strict=True)]
+    ends = np.stack([found, low, high], axis=1).tolist()
+    return [Score(value, bottom, top, items) for value, bottom, top in ends]
 
 
 def _joint_half_widths(
