@@ -116,6 +116,21 @@ def batch(*, compiled: bool, model: str, dtype: str, seed: int, as_json: bool) -
     _show(facts, dtype=dtype, compiled=compiled, as_json=as_json)
 
 
+def judges(*, model: str, num: int, seed: int, as_json: bool) -> None:
+    """How often the judges of the world read real renders without a mistake, and how fast."""
+    import mogao.bench.judges
+    from mogao.pipeline import Mogao
+
+    autoencoder = Mogao.from_pretrained(model, device="cpu").parts.autoencoder
+    facts = mogao.bench.judges.run(autoencoder, num=num, seed=seed)
+    names = [name for name in facts["rows"][0] if name not in ("judge", "scenes", "pictures")]
+    lines = [f"{'':38}" + "".join(f"{name.replace('_', ' '):>13}" for name in names)]
+    for row in facts["rows"]:
+        shown = (f"{'' if row[name] is None else format(row[name], '.3f'):>13}" for name in names)
+        lines.append(f"{row['judge']:18} {row['scenes']:4} {row['pictures']:13} {''.join(shown)}")
+    finish(provenance() | facts, lines, as_json=as_json)
+
+
 def _show(facts: dict[str, Any], *, dtype: str, compiled: bool, as_json: bool) -> None:
     from mogao.bench.sampling import runtime
 

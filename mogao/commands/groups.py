@@ -17,7 +17,7 @@ from mogao.commands.options import Compiled, Dtype, Json, Model, Out, Peers, See
 
 data_app = typer.Typer(help="Validate, look at and make training data.", no_args_is_help=True)
 arena_app = typer.Typer(help="Compare systems by blind pairs.", no_args_is_help=True)
-bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure speed, and judges, on this machine.", no_args_is_help=True)
 
 
 def _asked(
@@ -254,3 +254,18 @@ def bench_batch(
     from mogao.commands import bench as command
 
     command.batch(compiled=compiled, model=model, dtype=dtype, seed=seed, as_json=as_json)
+
+
+@bench_app.command(name="judges")
+@verb
+def bench_judges(
+    *,
+    model: Model = "nano",
+    num: Annotated[int, typer.Option("--n", min=1, help="Scenes of each kind.")] = 400,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """How often the world's judges are right, clean and behind a model's autoencoder."""
+    from mogao.commands import bench as command
+
+    command.judges(model=model, num=num, seed=seed, as_json=as_json)

@@ -137,10 +137,8 @@ def strengths_with_intervals(
     wide = np.maximum(half, least)
     low = np.minimum(found - wide, centre - least)
     high = np.maximum(found + wide, centre + least)
-    return [
-        Score(float(value), float(start), float(end), items)
-        for value, start, end in zip(found, low, high, strict=True)
-    ]
+    ends = np.stack([found, low, high], axis=1).tolist()
+    return [Score(value, bottom, top, items) for value, bottom, top in ends]
 
 
 def _joint_half_widths(

@@ -40,6 +40,7 @@ td:first-child, th:first-child { text-align: left; }
 .good { border-color: var(--good); } .bad { border-color: var(--bad); }
 .pictures { display: flex; flex-wrap: wrap; gap: 2px; margin-bottom: 0.2rem; }
 .pictures img { width: 100%; display: block; } .many img { width: calc(50% - 1px); }
+.pictures + br { display: none; }
 .given { border: 1px dashed var(--soft); padding: 2px; }
 p { color: var(--soft); }
 """

@@ -3,7 +3,9 @@
 In: what a judge saw, and the scenes before and after. Out: booleans. The two are judged apart: in
 an empty picture everything is removed, and an untouched one has kept the rest. What a request
 leaves open is free: a thing that is added may stand anywhere, one that is moved anywhere in the
-part of the picture that was named. No rule asks for the style of the rest; `fidelity` sees it.
+part of the picture that was named, and new things may have any size. No rule asks for the style of
+the rest, or for the colour of unpainted things: judges name one of several that a natural look has,
+and not always the same one behind an autoencoder. `fidelity` sees both.
 
 Source: own design, docs/decisions.md.
 """
@@ -14,8 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mogao.data.world.language import place_of, place_range
-from mogao.data.world.scene import Scene, SceneObject
+from mogao.data.world.scene import Scene, SceneObject, Size
 from mogao.evaluation.judges.report import Finding, Report
+from mogao.evaluation.rules.facts import nearest_size
 from mogao.evaluation.rules.world import at_place, is_near, shows_count, shows_relation
 
 _SLACK = 4.0  # half of the gap between two named places, so that they meet, pixels
@@ -37,6 +40,15 @@ class Verdict:
     def right(self) -> bool:
         """Whether both are true."""
         return self.done and self.kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """Where a thing stands in a picture, and how large it is there."""
+
+    x: int
+    y: int
+    size: Size
 
 
 def judge_edit(
@@ -77,16 +89,16 @@ def change_done(
 def rest_kept(report: Report, source: Scene, target: Scene) -> bool:
     """Whether a picture has kept what is the same in source and target, and shows nothing else.
 
-    Every unchanged thing stands in its place, in its colour where it is painted; the background is
-    the old one unless it was to change. A thing too many is one of a concept that the change does
-    not deal with, in a place where the target has nothing: in a cell of the target it is a part
-    that the judge takes for a thing, or a bad change.
+    Every unchanged thing stands in its place and has its size, the nearest of the named ones, and
+    its colour where it is painted; the background is the old one unless it was to change. A thing
+    too many is one of a concept that the change does not deal with, in a place where the target has
+    nothing: in a cell of the target it is a part that the judge takes for a thing, or a bad change.
     """
     if target.background == source.background != report.background:
         return False
     gone, new = _difference(source, target)
     same = [one for one in target.objects if one in source.objects]
-    if not all(_coloured(at_place(report, one), one) for one in same):
+    if not all(_coloured(_sized(at_place(report, one), one), one) for one in same):
         return False
     touched = {one.concept for one in (*gone, *new)}
     return all(
@@ -103,7 +115,8 @@ def judge_turns(
     """Judge edits in a row, each against the scenes before and after it.
 
     A thing whose place was left open is looked for, in later turns, where an earlier picture has
-    it. A turn without a picture is neither done nor kept.
+    it, and what a turn made anew is to keep the size that it has there. A turn without a picture is
+    neither done nor kept.
 
     Args:
         reports: What the judge saw in the picture of each turn; None where there is none.
@@ -111,7 +124,7 @@ def judge_turns(
         relations: See `change_done`, one for each turn.
     """
     verdicts = []
-    drawn: dict[tuple[int, int], Finding] = {}  # centre in the true scenes to what stands for it
+    drawn: dict[tuple[int, int], _Drawn] = {}  # by the centre in the true scenes
     for report, source, target, relation in zip(
         reports, scenes[:-1], scenes[1:], relations, strict=True
     ):
@@ -120,11 +133,7 @@ def judge_turns(
             continue
         before, after = _placed(source, drawn), _placed(target, drawn)
         verdicts.append(judge_edit(report, before, after, relation=relation))
-        drawn |= {
-            (one.x, one.y): found[0]
-            for one in open_things(source, target)
-            if (found := report.named(one.concept))
-        }
+        drawn |= _drawn(report, source, target, placed=after)
         taken = {(one.x, one.y) for one in target.objects}
         drawn = {centre: seen for centre, seen in drawn.items() if centre in taken}
     return verdicts
@@ -178,6 +187,11 @@ def _coloured(found: Sequence[Finding], item: SceneObject) -> bool:
     return any(item.colour in (None, seen.colour) for seen in found)
 
 
+def _sized(found: Sequence[Finding], item: SceneObject) -> list[Finding]:
+    """The findings that have the size of a thing."""
+    return [seen for seen in found if nearest_size(seen.size) == item.size]
+
+
 def _is_inside(seen: Finding, item: SceneObject) -> bool:
     """Whether the centre of a finding lies in the cell of a thing."""
     left, top, right, bottom = item.cell
@@ -193,12 +207,28 @@ def _is_in_part(seen: Finding, item: SceneObject) -> bool:
     return left - _SLACK <= seen.x <= right + _SLACK and top - _SLACK <= seen.y <= bottom + _SLACK
 
 
-def _placed(scene: Scene, drawn: Mapping[tuple[int, int], Finding]) -> Scene:
-    """A scene with things where they were drawn."""
+def _placed(scene: Scene, drawn: Mapping[tuple[int, int], _Drawn]) -> Scene:
+    """A scene with things where and as large as they were drawn."""
     objects = [
-        replace(one, x=round(seen.x), y=round(seen.y))
+        replace(one, x=seen.x, y=seen.y, size=seen.size)
         if (seen := drawn.get((one.x, one.y)))
         else one
         for one in scene.objects
     ]
     return replace(scene, objects=tuple(objects))
+
+
+def _drawn(
+    report: Report, source: Scene, target: Scene, *, placed: Scene
+) -> dict[tuple[int, int], _Drawn]:
+    """What a picture made of the new things of the target; `placed` is the target as drawn."""
+    found = {}
+    free = open_things(source, target)
+    for one, now in zip(target.objects, placed.objects, strict=True):
+        if one in source.objects:
+            continue
+        seen = report.named(one.concept) if one in free else at_place(report, now)
+        if seen:
+            x, y = (round(seen[0].x), round(seen[0].y)) if one in free else (now.x, now.y)
+            found[one.x, one.y] = _Drawn(x, y, nearest_size(seen[0].size))
+    return found

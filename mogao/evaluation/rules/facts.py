@@ -27,7 +27,7 @@ from mogao.data.world.language import (
     place_of,
     place_range,
 )
-from mogao.data.world.scene import SIZES, Scene
+from mogao.data.world.scene import SIZES, Scene, Size
 from mogao.evaluation.judges.report import Report
 from mogao.evaluation.rules.question_graph import Question
 
@@ -163,7 +163,7 @@ def report_facts(report: Report) -> Facts:
     return _facts(things, background=report.background, style=styles[0][0] if styles else None)
 
 
-def nearest_size(pixels: float) -> str:
+def nearest_size(pixels: float) -> Size:
     """Return the size whose longer side is nearest, pixels of the canvas."""
     return min(SIZES, key=lambda name: abs(SIZES[name] - pixels))
 

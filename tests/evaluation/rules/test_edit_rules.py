@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mogao.data.world.scene import Scene, SceneObject
+from mogao.data.world.scene import SIZES, Scene, SceneObject
 from mogao.evaluation.judges.report import Finding, Report
 from mogao.evaluation.rules.edit import (
     Verdict,
@@ -25,8 +25,9 @@ SOURCE = Scene("white", "noto", (CAT, DOG))
 def seen(item: SceneObject, **changes) -> Finding:
     style = changes.pop("style", "noto")
     colour = item.colour or "brown"
+    size = float(SIZES[item.size])
     return replace(
-        Finding(item.concept, style, colour, 40.0, float(item.x), float(item.y), 0.99), **changes
+        Finding(item.concept, style, colour, size, float(item.x), float(item.y), 0.99), **changes
     )
 
 
@@ -184,6 +185,33 @@ def test_later_turns_look_for_a_free_thing_where_an_earlier_picture_has_it():
     assert judge_turns([first, elsewhere], SCENES, [None, None]) == [right, wrong]
     # What was never drawn is looked for where the true scene has it.
     assert judge_turns([report(*BOTH), elsewhere], SCENES, [None, None]) == [wrong, right]
+
+
+def test_what_stays_keeps_its_size():
+    elephant = SceneObject("elephant", None, "large", 88, 64)
+    source, target = scene(CAT, elephant), scene(elephant)
+    assert judge_edit(report(seen(elephant)), source, target).right
+    assert judge_edit(report(seen(elephant, size=57.0)), source, target).right
+    small = report(seen(elephant, size=32.0, colour="pink"))
+    assert judge_edit(small, source, target) == Verdict(done=True, kept=False)
+    # What is new may have any size.
+    assert judge_edit(report(seen(DOG, concept="cow", size=32.0), seen(CAT)), SOURCE,
+                      scene(CAT, replace(DOG, concept="cow"))).right  # fmt: skip
+
+
+@pytest.mark.parametrize("concept", ["bird", "cow"])
+def test_later_turns_keep_the_size_that_a_new_thing_was_given(concept: str):
+    """A bird is added; a cow takes the place of the cat."""
+    new = BIRD if concept == "bird" else replace(CAT, concept="cow")
+    things = (CAT, DOG, new) if concept == "bird" else (new, DOG)
+    stays = [CAT] if concept == "bird" else []
+    scenes = [SOURCE, scene(*things), scene(*stays, new)]
+    at = {"x": 100.0, "y": 30.0} if concept == "bird" else {}
+    drawn, again, shrunk = (seen(new, size=size, **at) for size in (64.0, 62.0, 33.0))
+    first = report(*map(seen, stays), seen(DOG), drawn)
+    for last, kept in ((again, True), (shrunk, False)):
+        found = judge_turns([first, report(*map(seen, stays), last)], scenes, [None, None])
+        assert found == [Verdict(True, True), Verdict(done=True, kept=kept)]
 
 
 def test_a_free_place_is_forgotten_with_the_thing_that_had_it():

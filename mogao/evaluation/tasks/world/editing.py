@@ -46,7 +46,7 @@ class WorldEdits(WorldBenchmark):
     """Eight kinds of edits, or seven, each of 30 pictures."""
 
     name = "world_edits"
-    protocols: tuple[str, ...] = ("world-edits-1",)
+    protocols: tuple[str, ...] = ("world-edits-2",)
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ class WorldTurns(WorldBenchmark):
     """60 conversations of three edits."""
 
     name = "world_turns"
-    protocols: tuple[str, ...] = ("world-turns-1",)
+    protocols: tuple[str, ...] = ("world-turns-2",)
 
     def items(self) -> Sequence[Item]:
         """Return all items."""

@@ -28,7 +28,7 @@ from mogao.evaluation.tasks.world.base import item_of, perfect, scene_of
 from mogao.evaluation.tasks.world.editing import EACH, WorldEdits, asked_relation
 from mogao.sequence import TextSegment
 
-PROTOCOL = "world-edits-1"
+PROTOCOL = "world-edits-2"
 WHITE = np.full((128, 128, 3), 250, np.uint8)
 LOCAL = ("add", "remove", "replace", "move", "recolour")
 

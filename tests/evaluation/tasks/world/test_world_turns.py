@@ -25,7 +25,7 @@ from mogao.evaluation.tables import CEILING
 from mogao.evaluation.tasks.world.base import perfect
 from mogao.evaluation.tasks.world.turns import NUM, NUM_TURNS, WorldTurns, draw_changes
 
-PROTOCOL = "world-turns-1"
+PROTOCOL = "world-turns-2"
 FEW = 6
 
 
