@@ -171,7 +171,7 @@ def _evaluate(request: Request, context: Context | None, *, seed: int, quiet: bo
         seed=seed,
         scores=benchmark.table(rows, protocol=protocol),
         tools=tools.names | getattr(benchmark, "judges", {}),
-        files=settings["files"],
+        files=_files(request.options),
         options=_texts(request.options),
         asked={"groups": list(request.groups), "num_per_group": request.most},
         missing=runner.missing(items, outputs),
@@ -193,9 +193,9 @@ def _settings(request: Request, context: Context | None, *, seed: int) -> dict[s
     asked = {
         "suite": request.suite,
         "control": request.control,
-        # A judge has no part in what is made.
+        # A judge and what it is told have no part in what is made.
         "options": {k: v for k, v in _texts(request.options).items() if k != "judge"},
-        "files": {k: _identity(v) for k, v in request.options.items() if isinstance(v, Path)},
+        "files": {k: v for k, v in _files(request.options).items() if k != "templates"},
     }
     if context is None:
         return {"model": str(request.images), "weights": None, "dtype": None} | asked
@@ -234,6 +234,11 @@ def _outputs(
 def _texts(options: Mapping[str, Any]) -> dict[str, str]:
     """The options that are no files."""
     return {name: value for name, value in options.items() if isinstance(value, str)}
+
+
+def _files(options: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The options that are files, each by name and hash."""
+    return {name: _identity(path) for name, path in options.items() if isinstance(path, Path)}
 
 
 def _identity(path: Path) -> dict[str, str]:
