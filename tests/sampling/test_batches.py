@@ -99,10 +99,10 @@ def test_a_place_is_free_again_and_empty_for_the_next(model: Mogao) -> None:
     with torch.inference_mode():
         first, second = contexts_of(Runner(transformer, pool=pool), [4, 4])
         page = second.cache.slabs[0].page
-        assert page.free == []
+        assert page.free == set()
         first.cache.slabs[0].rows.fill_(float("nan"))
         del first
-        assert page.free == [0]
+        assert page.free == {0}
         (third,) = contexts_of(second.runner, [2])
         assert third.cache.slabs[0].page is page
         assert bool(page.rows.isfinite().all())

@@ -42,14 +42,15 @@ def run(*arguments: object) -> Result:
 def sweep(setting: Path, tmp_path: Path) -> Path:
     """Two arms with three seeds and eight questions."""
     configs.save(joint.make_config(setting, max_steps=40), tmp_path / "base.yaml")
-    save_png(picture(0), tmp_path / "a.png")
+    for n in range(QUESTIONS):  # questions about one picture would be drawn together
+        save_png(picture(n), tmp_path / f"{n}.png")
     rows = [
         {
             "question_id": n,
             "category": "popular",
             "text": "A cat?",
             "label": label,
-            "image": "a.png",
+            "image": f"{n}.png",
         }
         for n, label in enumerate(["yes", "no"] * (QUESTIONS // 2))
     ]
