@@ -35,6 +35,7 @@ class Oracle:
 
     def __init__(self):
         self.asked = 0
+        self.served: set[str] = set()
 
     def _next(self, value):
         self.asked += 1

@@ -110,13 +110,14 @@ def test_an_unfinished_chain_is_passed_over_by_the_official_rule_alone(
     bench = Envision(written(tmp_path / "envision_bio.json", [CHAIN]))
     (item,) = bench.items()
     protocol = f"{rule}/history/own-template"
-    tools = Tools(judge=Judge(lambda _: re.sub(r"\d", "4", NINE_LINES)))
+    judge = Judge(lambda _: re.sub(r"\d", "4", NINE_LINES))
+    tools = Tools(judge=judge)
     paths = tuple(picture(tmp_path / f"{n}.png", n) for n in range(4))
     whole = bench.score(item, [Output(paths)], tools=tools, protocol=protocol)
     part = bench.score(item, [Output(paths[:3])], tools=tools, protocol=protocol)
     assert part.values == ({} if rule == "official" else dict.fromkeys(whole.values, 0.0))
     assert part.failures == ("output 0: 3 of 4 pictures",)
-    assert len(tools.judge.texts) == 1
+    assert len(judge.texts) == 1
     table = bench.table([whole, part], protocol=protocol)
     assert table["overall"].value == pytest.approx(mean)
     assert table["scored"].value == scored
