@@ -26,6 +26,7 @@ PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
 HUB_PATTERNS = ["*.json", "*.safetensors", "README.md"]
 MAX_SHARD_SIZE = "4GB"
 JSON_LIMIT_BYTES = 100_000_000
+_NAMED = (".json", ".jinja", ".safetensors")
 _SAMPLES, _SAMPLE_BYTES = 256, 4096  # of a file's content that its fingerprint reads
 
 
@@ -227,17 +228,19 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, where: Path
 def fingerprint(folder: Path) -> str:
     """Return 16 hex digits by which another model in the same folder is told from this one.
 
-    JSON files count whole, weights by their size and samples all over the file. What
-    `generation.json` holds can be changed without another model and does not count.
+    Files count by their size and samples all over them, those below a megabyte whole: weights,
+    JSON and chat templates. What `generation.json` holds can be changed without another model and
+    does not count.
     """
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*")):
-        if file.suffix not in (".json", ".safetensors") or file.name == "generation.json":
+        if file.suffix not in _NAMED or file.name == "generation.json":
             continue
         size = file.stat().st_size
         digest.update(f"{file.relative_to(folder).as_posix()} {size}\n".encode())
         with file.open("rb") as stream:
-            for start in range(0, size, max(_SAMPLE_BYTES, size // _SAMPLES)):
+            last = max(size - _SAMPLE_BYTES, 0)
+            for start in sorted({last * number // (_SAMPLES - 1) for number in range(_SAMPLES)}):
                 stream.seek(start)
                 digest.update(stream.read(_SAMPLE_BYTES))
     return digest.hexdigest()[:16]

@@ -285,12 +285,12 @@ class Engine:
             while (self._is_held and not self._is_closed) or not self._all_wait():
                 if self._is_closed and not (self._active or self._waiting or self._asked):
                     return None
-                if self._ready() and deadline is None and not self._config.steady:
+                if self._some_are_ready() and deadline is None and not self._config.steady:
                     deadline = time.monotonic() + PATIENCE
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     # Whoever computes or waits for something else is not waited for until it asks.
-                    for ticket in self._active - self._slow - self._ready():
+                    for ticket in self._active - self._slow - self._asking():
                         ticket.num_late += 1
                         self._slow.add(ticket)
                     break
@@ -299,12 +299,15 @@ class Engine:
 
     def _all_wait(self) -> bool:
         """Whether all that can be joined is there."""
-        ready = self._ready()
-        return bool(ready) and self._active - self._slow <= ready | {a.ticket for a in self._asked}
+        return self._some_are_ready() and self._active - self._slow <= self._asking()
 
-    def _ready(self) -> set[Ticket[Any]]:
-        """The jobs that wait for the worker, and not for the reader of what came before."""
-        return {ask.ticket for ask in self._asked if not ask.is_full}
+    def _asking(self) -> set[Ticket[Any]]:
+        """The jobs that wait for the worker or, in the middle of a task, for their reader."""
+        return {ask.ticket for ask in self._asked}
+
+    def _some_are_ready(self) -> bool:
+        """Whether anything that was asked for can be done now."""
+        return any(not ask.is_full for ask in self._asked)
 
     def _look_again(self) -> None:
         """Wake the worker: a reader has made room."""

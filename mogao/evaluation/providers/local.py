@@ -8,7 +8,6 @@ version of the model it is.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from mogao.errors import ConfigError
 from mogao.evaluation.providers import yes_no
 from mogao.evaluation.providers.base import Detection, YesNoProbabilities
 from mogao.evaluation.providers.masks import MaskedDetection, cut_out
+from mogao.model.storage import fingerprint
 from mogao.sequence import Pixels
 
 COLOURS = (
@@ -29,7 +29,6 @@ COLOURS = (
 """The colours that GenEval tells apart."""
 
 _MAX_REPLY_TOKENS = 1024
-_SAMPLES, _SAMPLE_BYTES = 16, 4096  # of each file of weights, for its digest
 _DIGITS = 12  # of a revision or a digest in a name
 _LEAST_SCORE = 0.05  # rules set their own, higher thresholds
 _COLOUR_PROMPTS = (
@@ -305,38 +304,9 @@ def _words(vocabulary: Mapping[str, int]) -> dict[str, int]:
 
 
 def _name(source: str, model: Any) -> str:
-    """Source, version and dtype; a version is the revision of the hub or a digest of the folder."""
+    """Source, version and dtype; a version is the revision of the hub or a fingerprint."""
     folder = Path(source)
     revision = getattr(model.config, "_commit_hash", None)
-    version = folder_digest(folder) if folder.is_dir() else revision
+    version = fingerprint(folder) if folder.is_dir() else revision
     dtype = str(model.dtype).removeprefix("torch.")
     return f"local:{source}{f'@{version[:_DIGITS]}' if version else ''} {dtype}"
-
-
-def folder_digest(folder: Path) -> str:
-    """Return a SHA-256 that differs between versions of a model, without reading all its weights.
-
-    It covers the settings and templates, and of each safetensors file its size, its header and
-    pieces at equal distances.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".json", ".jinja"):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
-        if path.suffix == ".safetensors":
-            digest.update(path.name.encode() + b"\0")
-            _add_weights(digest, path)
-    return digest.hexdigest()
-
-
-def _add_weights(digest: Any, path: Path) -> None:
-    """Add the size, the header and samples of one safetensors file to a digest."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = file.read(8)
-        start = min(8 + int.from_bytes(length, "little"), size)
-        digest.update(size.to_bytes(8, "little") + length + file.read(start - 8))
-        room = max(size - start - _SAMPLE_BYTES, 0)
-        for number in range(_SAMPLES):
-            file.seek(start + room * number // (_SAMPLES - 1))
-            digest.update(file.read(_SAMPLE_BYTES))

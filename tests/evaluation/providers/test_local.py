@@ -21,6 +21,7 @@ from mogao.evaluation.providers.base import (
     VisualQuestions,
 )
 from mogao.evaluation.providers.masks import MaskedDetection
+from mogao.model.storage import fingerprint
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
 WORDS = "picture thing whose colour that cat yes no user what there of with a an is the in"
@@ -123,7 +124,7 @@ def chat_folder(tmp_path_factory):
 def test_a_detector_gives_boxes_in_pixels_with_the_names_of_coco(detector_folder):
     found = local.LocalDetector(detector_folder)
     assert isinstance(found, Detector)
-    digest = local.folder_digest(Path(detector_folder))
+    digest = fingerprint(Path(detector_folder))
     assert found.name == f"local:{detector_folder}@{digest[:12]} float32"
     detections = found.detect(PICTURE)
     assert detections
@@ -232,19 +233,19 @@ def test_a_vocabulary_without_the_words_is_named(chat_folder, tmp_path):
 
 def test_versions_of_a_folder_have_different_names(detector_folder, tmp_path):
     shutil.copytree(detector_folder, tmp_path / "copy")
-    folder, names = tmp_path / "copy", [local.folder_digest(Path(detector_folder))]
-    assert local.folder_digest(folder) == names[0]
+    folder, names = tmp_path / "copy", [fingerprint(Path(detector_folder))]
+    assert fingerprint(folder) == names[0]
     (folder / "README.md").write_text("words")
-    assert local.folder_digest(folder) == names[0]
+    assert fingerprint(folder) == names[0]
     weights = folder / "model.safetensors"
     for place in (-1, weights.stat().st_size // 2):  # the header stays as it is
         data = bytearray(weights.read_bytes())
         data[place] ^= 1
         weights.write_bytes(bytes(data))
-        names.append(local.folder_digest(folder))
+        names.append(fingerprint(folder))
     config = folder / "config.json"
     config.write_text(config.read_text() + "\n")
-    names.append(local.folder_digest(folder))
+    names.append(fingerprint(folder))
     assert len(set(names)) == 4
 
 
