@@ -21,6 +21,7 @@ from mogao.errors import DataError, nearest
 
 _FOLDER = Path(__file__).parent / "atlas"
 STYLES = ("noto", "fluent")
+_ALIKE = 0.99  # least correlation of two drawings that nobody can tell apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,31 @@ def extent(name: str, style: str) -> tuple[float, float]:
     opaque = _painted(name, style, None)[..., 3] > 24
     side = len(opaque)
     return float(opaque.any(1).sum() / side), float(opaque.any(0).sum() / side)
+
+
+@cache
+def alike(name: str, colour: str | None) -> bool:
+    """Whether all styles show a concept in a colour so alike that nobody can tell which it is.
+
+    The classes that no emoji shows have one drawing of ours for all styles, in colours typical of
+    each: painted over, it is the same. Measured by the least correlation of the differences of the
+    sprites from black, gray and white.
+
+    Args:
+        name: Concept id.
+        colour: A GenEval colour, or None for the natural look.
+
+    Raises:
+        DataError: The concept or colour is unknown.
+    """
+    drawn = [_painted(name, style, colour).astype(np.float64) for style in STYLES]
+    for ground in (0, 128, 255):
+        first, *others = ((rgba[..., :3] - ground) * rgba[..., 3:] for rgba in drawn)
+        for other in others:
+            lengths = np.sqrt(np.square(first).sum() * np.square(other).sum())
+            if (first * other).sum() < _ALIKE * lengths:
+                return False
+    return True
 
 
 @lru_cache(maxsize=4096)

@@ -22,7 +22,9 @@ from mogao.evaluation.judges.windows import windows
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
 
-FINE, COARSE = 28, 14  # sides of a descriptor, cells
+FINE = 28  # side of a descriptor that shows colours, cells
+MIDDLE = 14  # of one that tells drawings apart: an autoencoder smears what is finer
+COARSE = 7  # of one that finds candidates
 MARGIN = 1.2  # side of the window over the longer side of the drawing in it
 _RENDER_PIXELS = 48
 _SOLID = 0.6  # opacity above which a cell shows the drawing's own colour
@@ -38,6 +40,7 @@ class Bank:
         shapes: (concept, style) of each shape.
         colours: Colour of each drawing, None for the natural look.
         shape_of: Shape of each drawing [drawings].
+        style_of: Place of the style of each drawing in `atlas.STYLES` [drawings].
         paint: Premultiplied RGB of each drawing [drawings, cells * cells * 3], 0 to 255.
         alpha: Opacity of each shape [shapes, cells * cells], 0 to 1.
         paint_length: Squared length of each drawing [drawings].
@@ -49,6 +52,7 @@ class Bank:
     shapes: tuple[tuple[str, str], ...]
     colours: tuple[str | None, ...]
     shape_of: Indices
+    style_of: Indices
     paint: Floats
     alpha: Floats
     paint_length: Floats
@@ -135,6 +139,7 @@ def load_bank(cells: int) -> Bank:
         shapes=shapes,
         colours=colours,
         shape_of=shape_of,
+        style_of=np.array([atlas.STYLES.index(style) for _, style in shapes])[shape_of],
         paint=paint.reshape(len(paint), -1),
         alpha=alpha.reshape(len(alpha), -1),
         paint_length=np.square(paint).sum((1, 2, 3)),

@@ -2,8 +2,10 @@
 
 In: RGB bytes of a picture. Out: a `Report`. The background is found and taken away, the pieces
 that stand out are grouped into crops, and each crop is compared with every concept of the
-vocabulary in both styles, mirrored or not, natural and recoloured. Pieces are grouped so that the
-least energy of the picture stays unexplained. The judge knows neither prompt nor scene.
+vocabulary in both styles, mirrored or not, natural and recoloured, at the sizes that the world
+paints. Pieces are grouped so that the least energy of the picture stays unexplained, and what two
+styles explain alike is read in the style of the whole picture. The judge knows neither prompt nor
+scene.
 
 Source: own design, docs/decisions.md.
 """
@@ -17,7 +19,9 @@ import numpy as np
 from einops import rearrange, repeat
 from numpy.typing import NDArray
 
-from mogao.evaluation.judges.bank import COARSE, FINE, MARGIN, Indices, load_bank
+from mogao.data.world import atlas
+from mogao.data.world.scene import SIZES
+from mogao.evaluation.judges.bank import COARSE, FINE, MARGIN, MIDDLE, Indices, load_bank
 from mogao.evaluation.judges.crops import (
     MAX_SIDE,
     Floats,
@@ -32,13 +36,15 @@ from mogao.evaluation.judges.windows import Grids, windows
 
 PIXELS = 128
 MIN_SIDE = 16  # anything shorter is a speck, pixels
-_CANDIDATES = 32  # drawings per crop that are compared at many places
-_SHIFTS = (-2.0, 0.0, 2.0)  # of the window's centre, pixels
-_SCALES = (0.94, 1.0, 1.08, 1.18)  # of the window's side: lost pixels make boxes too short
-_COARSE = (1.0, 1.12)  # scales at which all drawings are compared
-_PRICE = 0.04  # of one more thing, as a share of the energy of the picture
+_CANDIDATES = 48  # drawings per crop that are compared at many places
+_NEAR = (-3.0, 0.0, 3.0)  # shifts of the window's centre at which all drawings are compared, pixels
+_SHIFTS = (-4.0, -2.0, 0.0, 2.0, 4.0)  # the same for the candidates: boxes lose faint parts
+_SIDES = tuple(float(side) for side in SIZES.values())
+_SHRUNK = (0.86, 1.35)  # least and largest side of a thing over the longer side of its pieces
+_PRICE = 0.02  # of one more thing, as a share of the energy of the picture
 _MAX_GROUPS = 48  # only pictures full of noise have more
 _SURE = 0.93  # score from which on no other threshold is tried
+_ALIKE = 0.015  # difference of scores below which the picture's style decides
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,10 +103,15 @@ class Picture:
                 others |= piece.mask
         return ~_dilated(others)
 
+    def energies(self) -> list[float]:
+        """Squared difference from the background, summed over the pixels of each piece."""
+        plane = np.square(self.difference).sum(0)
+        return [float(plane[piece.mask].sum()) for piece in self.pieces]
+
 
 @dataclass(frozen=True, slots=True)
 class _Match:
-    """The drawing that fits a group of pieces best, and where."""
+    """A drawing that fits a group of pieces, and where."""
 
     group: int
     drawing: int
@@ -110,11 +121,20 @@ class _Match:
     side: float
     score: float
 
+    @property
+    def style(self) -> str:
+        """Of the drawing."""
+        return atlas.STYLES[load_bank(MIDDLE).style_of[self.drawing]]
+
+
+_Rivals = tuple[_Match, ...]
+"""The drawing of each style that fits a group of pieces best; the better style first."""
+
 
 class CorrelationJudge:
     """Reads pictures of the world; deterministic, and the same for every picture."""
 
-    name = "correlation/1"
+    name = "correlation/2"
 
     def read(self, pixels: NDArray[np.uint8]) -> Report:
         """Say what a picture shows.
@@ -129,16 +149,17 @@ class CorrelationJudge:
         name, rows = find_background(pixels)
         difference = pixels - rows[:, None]
         planes = np.ascontiguousarray(difference.transpose(2, 0, 1))
-        best: tuple[float, Picture, list[_Match]] | None = None
+        best: tuple[float, Picture, list[_Rivals]] | None = None
         for mask in foregrounds(difference):
             picture = Picture(planes, rows, find_pieces(mask))
-            cost, matches = _partition(picture, _matches(picture))
+            cost, chosen = _partition(picture, _rivals(picture))
             if best is None or cost < best[0]:
-                best = cost, picture, matches
-            if all(match.score >= _SURE for match in matches):
+                best = cost, picture, chosen
+            if all(rivals[0].score >= _SURE for rivals in chosen):
                 break
         assert best is not None
-        _, picture, matches = best
+        _, picture, chosen = best
+        matches = _in_one_style(picture, chosen)
         found = [_finding(picture, match) for match in matches if match.side >= MIN_SIDE]
         found.sort(key=lambda finding: finding.size, reverse=True)
         return Report(name, tuple(found))
@@ -163,68 +184,116 @@ def _groups(pieces: Sequence[Piece]) -> list[int]:
     return by_number[:_MAX_GROUPS]
 
 
-def _matches(picture: Picture) -> list[_Match]:
+def _rivals(picture: Picture) -> list[_Rivals]:
     """Compare each group with all drawings, then with the best of them at many places."""
     groups = _groups(picture.pieces)
     if not groups:
         return []
     places = [_place(picture.pieces, group) for group in groups]
-    coarse = load_bank(COARSE)
     cut = [
-        picture.crops(group, Grids.around(place, scales=_COARSE, shifts=(0.0,)), cells=COARSE)
+        picture.crops(group, _grids(place, _NEAR), cells=COARSE)
         for group, place in zip(groups, places, strict=True)
     ]
     crops, backgrounds = (np.concatenate(part) for part in zip(*cut, strict=True))
-    scores = coarse.correlate(crops, backgrounds).max(0)
-    scores = scores.reshape(len(groups), len(_COARSE), -1).max(1)
-    among = np.argpartition(scores, -_CANDIDATES)[:, -_CANDIDATES:]
+    scores = load_bank(COARSE).correlate(crops, backgrounds).max(0)
+    borders = np.cumsum([len(part) for part, _ in cut])[:-1]
     return [
-        _refined(picture, group, place=place, among=drawings)
-        for group, place, drawings in zip(groups, places, among, strict=True)
+        _refined(picture, group, place=place, among=np.argpartition(best, -_CANDIDATES))
+        for group, place, part in zip(groups, places, np.split(scores, borders), strict=True)
+        for best in [part.max(0)]
     ]
 
 
-def _refined(picture: Picture, group: int, *, place: Floats, among: Indices) -> _Match:
-    """Find the best of some drawings at places around a first guess."""
-    grids = Grids.around(place, scales=_SCALES, shifts=_SHIFTS)
-    crops, backgrounds = picture.crops(group, grids, cells=FINE)
-    scores = load_bank(FINE).correlate(crops, backgrounds, among)
-    flip, best, index = np.unravel_index(int(scores.argmax()), scores.shape)
-    x, y, side = grids.window(int(best))
-    score = float(scores[flip, best, index])
-    return _Match(group, int(among[index]), bool(flip), x, y, side / MARGIN, score)
+def _grids(place: Floats, shifts: Sequence[float]) -> Grids:
+    """Windows about a place at the sides that the world paints; at the nearest if none is near."""
+    found = float(place[2]) / MARGIN
+    least, most = _SHRUNK
+    sides = [side for side in _SIDES if least <= side / found <= most]
+    sides = sides or [min(_SIDES, key=lambda side: abs(np.log(side / found)))]
+    return Grids.around(place, scales=[side / found for side in sides], shifts=shifts)
 
 
-def _partition(picture: Picture, matches: Sequence[_Match]) -> tuple[float, list[_Match]]:
+def _refined(picture: Picture, group: int, *, place: Floats, among: Indices) -> _Rivals:
+    """Find the best of some drawings of each style at places around a first guess.
+
+    Args:
+        picture: Under judgement.
+        group: Bit set of pieces.
+        place: The window around it.
+        among: Drawings, the candidates last.
+    """
+    among = among[-_CANDIDATES:]
+    bank = load_bank(MIDDLE)
+    grids = _grids(place, _SHIFTS)
+    crops, backgrounds = picture.crops(group, grids, cells=MIDDLE)
+    scores = bank.correlate(crops, backgrounds, among)
+    styles = bank.style_of[among]
+    rivals = []
+    for style in np.unique(styles):
+        members = np.flatnonzero(styles == style)
+        own = scores[..., members]
+        flip, best, index = np.unravel_index(int(own.argmax()), own.shape)
+        x, y, side = grids.window(int(best))
+        score = float(own[flip, best, index])
+        drawing = int(among[members[index]])
+        rivals.append(_Match(group, drawing, bool(flip), x, y, side / MARGIN, score))
+    return tuple(sorted(rivals, key=lambda match: match.score, reverse=True))
+
+
+def _partition(picture: Picture, readings: Sequence[_Rivals]) -> tuple[float, list[_Rivals]]:
     """Choose groups that hold each piece once and leave the least energy unexplained.
 
     Returns:
         The unexplained energy plus the price of every thing, and the choice.
     """
     every = (1 << len(picture.pieces)) - 1
-    squares = np.square(picture.difference)
-    total = float(squares.sum())
-    plane = squares.sum(0)
-    energies = [plane[piece.mask].sum() for piece in picture.pieces]
+    total = float(np.square(picture.difference).sum())
+    energies = picture.energies()
 
     def gain_of(match: _Match) -> float:
-        inside = [energy for number, energy in enumerate(energies) if match.group >> number & 1]
-        return float(sum(inside)) * max(match.score, 0) ** 2 - _PRICE * total
+        return _explained(match, energies) - _PRICE * total
 
-    gains = [(match, gain_of(match)) for match in matches]
-    best: dict[int, tuple[float, list[_Match]]] = {0: (0.0, [])}
+    gains = [(rivals, gain_of(rivals[0])) for rivals in readings]
+    best: dict[int, tuple[float, list[_Rivals]]] = {0: (0.0, [])}
     for done in range(every):  # every set of pieces comes after all of its own subsets
         if done not in best:
             continue
         so_far, chosen = best[done]
         first = ~done & (done + 1)
-        for match, gain in gains:
-            if match.group & first and not match.group & done:
-                key = done | match.group
+        for rivals, gain in gains:
+            group = rivals[0].group
+            if group & first and not group & done:
+                key = done | group
                 if key not in best or so_far + gain > best[key][0]:
-                    best[key] = (so_far + gain, [*chosen, match])
+                    best[key] = (so_far + gain, [*chosen, rivals])
     gain, chosen = best[every]
     return total - gain, chosen
+
+
+def _explained(match: _Match, energies: Sequence[float]) -> float:
+    """Energy of a group of pieces that a drawing explains, by the energies of all pieces."""
+    inside = [energy for number, energy in enumerate(energies) if match.group >> number & 1]
+    return sum(inside) * max(match.score, 0.0) ** 2
+
+
+def _in_one_style(picture: Picture, chosen: Sequence[_Rivals]) -> list[_Match]:
+    """Read what both styles fit alike in the style that explains more of the picture.
+
+    A picture of the world has one style, and plain things look nearly the same in both. What one
+    style fits clearly better is read in that style, whatever the others are.
+    """
+    energies = picture.energies()
+    explained = dict.fromkeys(atlas.STYLES, 0.0)
+    for rivals in chosen:
+        for match in rivals:
+            explained[match.style] += _explained(match, energies)
+    most = max(atlas.STYLES, key=lambda style: explained[style])
+    matches = []
+    for rivals in chosen:
+        least = rivals[0].score - _ALIKE
+        alike = [match for match in rivals if match.style == most and match.score >= least]
+        matches.append((alike or rivals)[0])
+    return matches
 
 
 def _finding(picture: Picture, match: _Match) -> Finding:

@@ -1,8 +1,8 @@
 """Whether what a judge says of a picture is the truth about the scene that was painted.
 
 In: a `Report` and the `Scene`. Out: what is right of each thing and of the picture, and whether all
-of it is. What no judge can know is not asked: the colour of an unpainted thing, and which of two
-equal things is which.
+of it is. What no judge can know is not asked: the colour of an unpainted thing, the style of one
+that all styles draw alike, and which of two equal things is which.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from itertools import product
 
 import numpy as np
 
+from mogao.data.world import atlas
 from mogao.data.world.scene import Scene, SceneObject
 from mogao.evaluation.judges.report import Finding, Report
 from mogao.evaluation.rules.facts import nearest_size
@@ -20,7 +21,7 @@ from mogao.evaluation.rules.facts import nearest_size
 NEAR = 8.0  # distance of centres below which a finding lies where a thing lies, pixels
 _FAR = 16.0  # distance of centres from which on a finding is of nothing that is there, pixels
 ATTRIBUTES = ("concept", "style", "colour", "size", "place")
-"""What is asked of each thing; the colour of painted ones alone."""
+"""What is asked of each thing: the colour of painted ones alone, the style where styles differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,11 @@ def read_against(report: Report, scene: Scene) -> Reading:
 
 
 def _right(finding: Finding | None, item: SceneObject, style: str) -> dict[str, bool]:
-    asked = [name for name in ATTRIBUTES if name != "colour" or item.colour is not None]
+    unknown = {
+        "colour": item.colour is None,
+        "style": atlas.alike(item.concept, item.colour),
+    }
+    asked = [name for name in ATTRIBUTES if not unknown.get(name, False)]
     if finding is None:
         return dict.fromkeys(asked, False)
     right = {

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mogao.data.world import atlas
 from mogao.data.world.language import place_of, place_range
 from mogao.data.world.scene import Scene, SceneObject, Size
 from mogao.evaluation.judges.report import Finding, Report
@@ -67,7 +68,8 @@ def change_done(
     Each concept that was added, removed, replaced, moved or recoloured is there as often as in the
     target. What takes the place of something stands there, in its new colour where it is painted;
     what is moved has left its old place and stands in the part of the picture where the target
-    has it. A new background is there; in a new style is everything that the judge sees.
+    has it. A new background is there; in a new style is everything that the judge sees, but what
+    all styles draw alike.
 
     Args:
         report: What the judge saw.
@@ -77,7 +79,7 @@ def change_done(
     """
     if target.background != source.background and report.background != target.background:
         return False
-    if target.style != source.style and not _is_drawn_in(report, target.style):
+    if target.style != source.style and not _is_in_style(report, target):
         return False
     gone, new = _difference(source, target)
     counts = [(one.concept, _count(target, one.concept)) for one in (*gone, *new)]
@@ -156,8 +158,12 @@ def _count(scene: Scene, concept: str) -> int:
     return sum(one.concept == concept for one in scene.objects)
 
 
-def _is_drawn_in(report: Report, style: str) -> bool:
-    return bool(report.findings) and all(seen.style == style for seen in report.findings)
+def _is_in_style(report: Report, target: Scene) -> bool:
+    """Whether all that is seen has the target's style, or is drawn alike in every style."""
+    either = {one.concept for one in target.objects if atlas.alike(one.concept, one.colour)}
+    return bool(report.findings) and all(
+        seen.style == target.style or seen.concept in either for seen in report.findings
+    )
 
 
 def _stands(

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from mogao.data.world import atlas
 from mogao.data.world.language import Group
 from mogao.evaluation.judges.report import Report
 from mogao.evaluation.rules.story_text import ORDERS, STEPS, Request, Story, begin, tell
@@ -115,14 +116,16 @@ def stops(parts: Sequence[str | Report], wanted: int) -> bool:
 def hero_constant(reports: Sequence[Report], hero: Group) -> bool:
     """Whether the hero is in every picture and looks alike: one style, one colour.
 
-    That colour is the one that was asked for, if one was. There must be a picture.
+    That colour is the one that was asked for, if one was; the style does not count where all styles
+    draw the hero alike. There must be a picture.
     """
     looks = set()
+    styled = not atlas.alike(hero.concept, hero.colour)
     for report in reports:
         found = report.named(hero.concept)
         if not found:
             return False
-        looks.add((found[0].style, found[0].colour))
+        looks.add((found[0].style if styled else None, found[0].colour))
     return len(looks) == 1 and hero.colour in (None, *(colour for _, colour in looks))
 
 

@@ -110,3 +110,11 @@ def test_unknown_names_are_refused_with_a_hint(wrong: dict[str, str], hint: str)
     right = {"name": "dog", "style": "noto", "colour": "red"}
     with pytest.raises(DataError, match=hint):
         atlas.sprite(**(right | wrong), pixels=32, flip=False)
+
+
+def test_only_what_styles_draw_alike_is_alike() -> None:
+    assert atlas.alike("bowl", "red")  # one drawing of ours, painted over
+    assert not atlas.alike("bowl", None)  # each style has its own colours
+    assert not atlas.alike("cat", "red")
+    with pytest.raises(DataError, match="cat"):
+        atlas.alike("kat", None)

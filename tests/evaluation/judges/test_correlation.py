@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
 from mogao.data.world import atlas
 from mogao.data.world.backgrounds import BACKGROUNDS, background
+from mogao.data.world.choice import pick
+from mogao.data.world.colours import COLOURS
 from mogao.data.world.sampling import compose, grounds_for, sample_scene
 from mogao.data.world.scene import SIZES, Scene, SceneObject, render
 from mogao.errors import RequestError
-from mogao.evaluation.judges.bank import COARSE, FINE
+from mogao.evaluation.judges.bank import COARSE, FINE, MIDDLE
 from mogao.evaluation.judges.correlation import CorrelationJudge, Picture
 from mogao.evaluation.judges.crops import find_background, find_pieces, foregrounds
 from mogao.evaluation.judges.windows import Grids, windows
+from mogao.evaluation.rules.agreement import read_against
 
 JUDGE = CorrelationJudge()
 CASES = [
@@ -58,6 +63,39 @@ def test_most_random_scenes_are_read_after_blur_and_noise(rng: np.random.Generat
     assert right >= 23
 
 
+def test_nearly_all_of_six_painted_things_are_read_after_blur(rng: np.random.Generator):
+    names = [name for name in atlas.concepts() if atlas.concept(name).colourable]
+    things: list[Mapping[str, bool]] = []
+    while len(things) < 20 * 6:
+        six = [(pick(rng, names), pick(rng, list(COLOURS))) for _ in range(6)]
+        style = pick(rng, atlas.STYLES)
+        if not grounds_for(six, style):
+            continue
+        scene = compose(rng, six, style=style)
+        blurred = Image.fromarray(render(scene)).filter(ImageFilter.GaussianBlur(1.5))
+        things += read_against(JUDGE.read(np.array(blurred)), scene).things
+    assert sum(all(thing.values()) for thing in things) >= 0.97 * len(things)
+
+
+def test_what_both_styles_draw_alike_has_the_style_of_the_picture_and_nothing_else():
+    # By itself the blurred white microwave could be of either style.
+    plain = SceneObject("microwave", "white", "small", 32, 96)
+    for style in atlas.STYLES:
+        others = (SceneObject("cat", None, "small", 32, 32), SceneObject("fox", None, "small", 96))
+        scene = Scene("dark blue", style, (plain, *others))
+        blurred = Image.fromarray(render(scene)).filter(ImageFilter.GaussianBlur(1.5))
+        assert {seen.style for seen in JUDGE.read(np.array(blurred)).findings} == {style}
+    halves = [
+        render(Scene("gray", style, (SceneObject("cat", None, "medium", x, 64),)))
+        for style, x in zip(atlas.STYLES, (32, 96), strict=True)
+    ]
+    mixed = np.concatenate([halves[0][:, :64], halves[1][:, 64:]], 1)
+    found = sorted(JUDGE.read(mixed).findings, key=lambda seen: seen.x)
+    assert [(seen.concept, seen.style) for seen in found] == [
+        ("cat", style) for style in atlas.STYLES
+    ]
+
+
 def slow_crops(picture: Picture, group: int, grids: Grids, *, cells: int):
     """Window by window over the whole picture: what `Picture.crops` must equal."""
     seen = picture.difference * picture.own(group)
@@ -70,7 +108,7 @@ def slow_crops(picture: Picture, group: int, grids: Grids, *, cells: int):
     return np.stack(crops), np.stack(grounds)
 
 
-@pytest.mark.parametrize("cells", [FINE, COARSE])
+@pytest.mark.parametrize("cells", [FINE, MIDDLE, COARSE])
 def test_fast_crops_equal_those_cut_one_by_one(cells: int):
     for seed in range(6):
         scene = sample_scene(np.random.default_rng(seed), max_objects=6)

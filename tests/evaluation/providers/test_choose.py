@@ -72,7 +72,7 @@ def test_what_is_recorded_can_be_replayed_instead(tmp_path):
     again = open_tools([f"detector=replay:{path}"], record=tmp_path / "other.jsonl")
     assert isinstance(again.detector, Replay)
     assert again.detector.detect(EMPTY) == []
-    assert again.names == tools.names == {"detector": "world:correlation/1"}
+    assert again.names == tools.names == {"detector": "world:correlation/2"}
     assert not (tmp_path / "other.jsonl").exists()
 
 

@@ -47,7 +47,7 @@ def test_a_real_render_is_detected_with_its_colour():
     eyes, pixels = WorldEyes(CorrelationJudge()), render(Scene("gray", "noto", items))
     assert isinstance(eyes, Detector)
     assert isinstance(eyes, ColourReader)
-    assert eyes.name == "world:correlation/1"
+    assert eyes.name == "world:correlation/2"
     found = eyes.detect(pixels)
     assert [one.name for one in found] == ["elephant", "apple"]
     assert [eyes.colour(pixels, one) for one in found] == ["pink", "green"]
@@ -70,7 +70,7 @@ def test_what_version_one_of_the_judge_sees_is_pinned():
         ("apple", "green"),
     ]  # fmt: skip
     assert found[0].box == pytest.approx((0, 36, 57, 94), abs=1)
-    assert eyes.name == "world:correlation/1"  # what is seen here goes with this version
+    assert eyes.name == "world:correlation/2"  # what is seen here goes with this version
 
 
 def test_boxes_are_in_the_pixels_of_the_picture_that_was_given():

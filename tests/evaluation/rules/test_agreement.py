@@ -61,3 +61,13 @@ def test_of_a_thing_that_nothing_lies_near_all_is_wrong():
     assert not reading.background
     both = (PLAIN, replace(PLAIN, x=43.0), RED)
     assert not read_against(Report("beach", both), SCENE).count
+
+
+def test_the_style_is_asked_only_where_styles_differ():
+    painted = SceneObject("bowl", "red", "small", 40, 40)
+    things = (painted, SceneObject("bowl", None, "small", 90, 80))
+    seen = tuple(
+        Finding("bowl", "fluent", "red", 32.0, float(one.x), float(one.y), 0.9) for one in things
+    )
+    reading = read_against(Report("beach", seen), Scene("beach", "noto", things))
+    assert [one.get("style") for one in reading.things] == [None, False]

@@ -57,7 +57,7 @@ def test_suites_that_read_no_pictures_name_no_judge():
     assert all(isinstance(suite, WorldBenchmark) for suite in suites.values())
     without = [name for name, suite in suites.items() if not getattr(suite, "judges", None)]
     assert without == ["world_questions", "world_captions"]
-    assert getattr(suites["nano"], "judges", None) == {"world": "correlation/1"}
+    assert getattr(suites["nano"], "judges", None) == {"world": "correlation/2"}
 
 
 def test_the_judge_that_was_asked_for_is_named_with_its_version():
