@@ -39,6 +39,24 @@ def error_of_bytes() -> float | None:
     return float((got - expected).abs().max() / expected.abs().max())
 
 
+def error_in_bfloat16() -> float:
+    """How far a compiled decode step, with the kernel of its own, is from an eager one."""
+    shape: dict[str, int] = {**WIDE, "head_dim": 32}
+    eager, compiled = (tiny_model(**shape).parts.transformer.bfloat16() for _ in range(2))
+    eager.compute_dtype = compiled.compute_dtype = torch.bfloat16
+    make_ready(compiled, RuntimeConfig(compile="default"))
+    ids, positions = torch.tensor([5, 9]), torch.full((2, 3), 40.0)
+    generator = torch.Generator().manual_seed(0)
+    past = torch.randn(2, 2, 2, 2, 40, 32, generator=generator).bfloat16()
+    bias = torch.zeros(2, 1, 40, dtype=torch.bfloat16)
+    bias[1, :, 20:] = -torch.inf
+    with torch.inference_mode():
+        expected, got = (
+            model.text_step(ids, positions, past=past, bias=bias)[0] for model in (eager, compiled)
+        )
+    return float((got - expected).abs().max() / expected.abs().max())
+
+
 def program(session: Session) -> tuple[str, Pixels]:
     """A text and a picture of the user, a picture and a text of the model."""
     session.extend(["make it red", picture(1, height=32, width=32)], role="user")
@@ -71,6 +89,7 @@ def main() -> None:
         "compiled": first,
         "compiled_later": sum(counters["frames"].values()) - first,
         "error_of_bytes": error_of_bytes(),
+        "error_in_bfloat16": error_in_bfloat16(),
     }
     print(json.dumps(result))  # noqa: T201 - the result of this program
 

@@ -14,7 +14,7 @@ from typing import Literal, Protocol, cast, runtime_checkable
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from mogao.errors import ConfigError
@@ -60,52 +60,6 @@ def attend_batched(
         scores = rearrange(scores + bias[:, None, None], "n k g q s -> n k (g q) s")
     out = torch.matmul(scores.softmax(dim=-1), values)
     return rearrange(out, "n k (g q) e -> n q (k g) e", q=num_queries)
-
-
-def attend_past(
-    q: Float[Tensor, "items heads head_dim"],
-    k: Float[Tensor, "items kv_heads head_dim"],
-    v: Float[Tensor, "items kv_heads head_dim"],
-    *,
-    past: Float[Tensor, "2 items kv_heads past head_dim"],
-    bias: Float[Tensor, "items 1 past"] | None,
-) -> Float[Tensor, "items heads head_dim"]:
-    """Attend with one query an item to keys of the past, at least one, and to its own key.
-
-    Nothing is written. The two parts are joined by their sums of exponentials.
-    Source: arXiv 2205.14135, section 3.1.
-    """
-    grouped = q.unflatten(1, (k.shape[1], -1))
-    find = _find_flash if q.device.type == "cpu" else find_in_past
-    found, sums = find(grouped, past, bias)
-    own = (grouped.float() * k[:, :, None].float()).sum(dim=-1) * q.shape[-1] ** -0.5
-    share = torch.sigmoid(own - sums)[..., None]
-    joined = found.float() * (1 - share) + v[:, :, None].float() * share
-    return joined.flatten(1, 2).to(q.dtype)
-
-
-Grouped = Float[Tensor, "items kv_heads group head_dim"]
-Past = Float[Tensor, "2 items kv_heads past head_dim"]
-PastBias = Float[Tensor, "items 1 past"] | None
-Sums = Float32[Tensor, "items kv_heads group"]
-
-
-def find_in_past(q: Grouped, past: Past, bias: PastBias) -> tuple[Grouped, Sums]:
-    """Return the attended values of the past and the logarithms of the sums behind them."""
-    keys, values = past.float()
-    scores = torch.einsum("nkge,nkse->nkgs", q.float(), keys) * q.shape[-1] ** -0.5
-    scores = scores if bias is None else scores + bias[:, None]
-    found = torch.einsum("nkgs,nkse->nkge", scores.softmax(dim=-1), values)
-    return found, scores.logsumexp(dim=-1)
-
-
-def _find_flash(q: Grouped, past: Past, bias: PastBias) -> tuple[Grouped, Sums]:
-    """`find_in_past` by the CPU kernel of the library, the one that returns the sums too."""
-    # The heads of a group are its queries: the kernel of older versions knows no groups.
-    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001
-    mask = None if bias is None else bias[:, None]
-    found, sums = flash(q, past[0], past[1], attn_mask=mask)
-    return found, sums.reshape(q.shape[:-1])
 
 
 class DenseAttention:

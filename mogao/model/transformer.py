@@ -20,9 +20,10 @@ from torch.utils.checkpoint import checkpoint
 
 from mogao.config import InputTime, TransformerConfig
 from mogao.flow import FlowInputs
-from mogao.model.attention import Attend, Backend, attend_past, make_attention
+from mogao.model.attention import Attend, Backend, make_attention
 from mogao.model.block import Block, BranchInput, EitherBranch, Hidden
 from mogao.model.embed import Embedding, Modulator, TextHead, VelocityHead
+from mogao.model.past import attend_past, register
 from mogao.model.rope import Rotation, rotation
 from mogao.packing.layout import TokenKind
 from mogao.packing.mask import MaskRule
@@ -239,6 +240,7 @@ class MogaoTransformer(nn.Module):
         """
         from torch._inductor import list_mode_options
 
+        register()
         options = list_mode_options(mode, dynamic=True)
         # What enters a product of one row is computed once, not once for each output.
         options |= {"realize_acc_reads_threshold": 2}

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from mogao.model.past import attend_pieces
 from mogao.packing.layout import TokenKind
 from mogao.packing.mask import MaskRule
 from mogao.sampling.cache import PLANE_OF_KIND, KVCache, Plane, planes_read
@@ -108,7 +109,7 @@ class CommitGroup:
                 for piece in self.cache.read(layer, plane, start=start, stop=stop)
             ]
             if len(pieces) > 1 and len(queries) == 1:
-                attended.append(_attend_pieces(queries, pieces))
+                attended.append(attend_pieces(queries, pieces))
             else:
                 keys_values = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
                 attended.append(attend_items(queries[None], keys_values[:, None], bias)[0])
@@ -204,22 +205,6 @@ class DenoiseGroup:
         for buffer, new in zip(keys_values, (k, v), strict=True):
             buffer[:, :, : self.num_tokens] = new.unflatten(0, items).transpose(1, 2)
         return attend_items(q.unflatten(0, items), keys_values, self.bias).flatten(0, 1)
-
-
-def _attend_pieces(
-    query: Float[Tensor, "1 heads head_dim"],
-    pieces: Sequence[Float[Tensor, "2 kv_heads _ head_dim"]],
-) -> Float[Tensor, "1 heads head_dim"]:
-    """Attend with one query to keys that lie in several places, none of which is copied."""
-    kv_heads, head_dim = pieces[0].shape[1], query.shape[-1]
-    # float32, as inside the library's kernel.
-    grouped = query.float().reshape(kv_heads, -1, head_dim) * head_dim**-0.5
-    scores = [torch.bmm(grouped, keys.float().mT) for keys, _ in pieces]
-    weights = torch.cat(scores, dim=-1).softmax(dim=-1).split([s.shape[-1] for s in scores], dim=-1)
-    attended = [
-        torch.bmm(w, values.float()) for w, (_, values) in zip(weights, pieces, strict=True)
-    ]
-    return torch.stack(attended).sum(dim=0).reshape(query.shape).to(query.dtype)
 
 
 def attend_items(

@@ -6,8 +6,6 @@ import pytest
 import torch
 
 from mogao.config import KEEP_ALL
-from mogao.model import attention
-from mogao.model.attention import attend_past, find_in_past
 from mogao.packing.layout import TokenKind
 from mogao.packing.positions import text_positions
 from mogao.pipeline import Mogao
@@ -17,7 +15,7 @@ from mogao.sampling.context import Context
 from mogao.sampling.groups import CommitGroup, Run
 from mogao.sampling.runner import Runner, slab_pool
 from mogao.sampling.slabs import BLOCK_TOKENS
-from tests.tolerances import CACHED, FLOAT32
+from tests.tolerances import CACHED
 
 
 def group_of(context: Context, ids: list[int]) -> CommitGroup:
@@ -106,27 +104,6 @@ def test_a_place_is_free_again_and_empty_for_the_next(model: Mogao) -> None:
         (third,) = contexts_of(second.runner, [2])
         assert third.cache.slabs[0].page is page
         assert bool(page.rows.isfinite().all())
-
-
-def test_the_kernel_and_plain_products_find_the_same_in_the_past() -> None:
-    generator = torch.Generator().manual_seed(0)
-    q = torch.randn(3, 4, 8, generator=generator)
-    k, v = torch.randn(2, 3, 2, 8, generator=generator)
-    past = torch.randn(2, 3, 2, 11, 8, generator=generator)
-    bias = torch.zeros(3, 1, 11)
-    bias[1, :, 4:] = -torch.inf
-    grouped = q.unflatten(1, (2, 2))
-    for got, expected in zip(
-        attention._find_flash(grouped, past, bias), find_in_past(grouped, past, bias), strict=True
-    ):
-        torch.testing.assert_close(got, expected, rtol=FLOAT32, atol=FLOAT32)
-    keys, values = (torch.cat((p, x[:, :, None]), dim=2) for p, x in zip(past, (k, v), strict=True))
-    whole = torch.nn.functional.scaled_dot_product_attention(
-        q[:, :, None], keys, values, enable_gqa=True,
-        attn_mask=torch.cat((bias, torch.zeros(3, 1, 1)), dim=2)[:, None],
-    )  # fmt: skip
-    got = attend_past(q, k, v, past=past, bias=bias)
-    torch.testing.assert_close(got, whole[:, :, 0], rtol=FLOAT32, atol=FLOAT32)
 
 
 def test_long_texts_do_not_take_room_for_others(model: Mogao) -> None:
