@@ -70,6 +70,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "time": LowRankAdaLN(rank=4),
         "qkv_bias": True,
     },
+    "tables of 2-D positions": {"grid_tables": {"vit_side": 3, "latent_side": 4}},
     "chatml": {"layout": {"turns": "chatml", "begin": False}},
     "bagel": {
         "positions": OneDConfig(),

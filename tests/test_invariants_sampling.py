@@ -42,12 +42,14 @@ from tests.tiny import picture, tiny_generation, tiny_model
 from tests.tolerances import CACHED
 
 
+@pytest.mark.parametrize("is_compiled", [False, True])  # as one function, without the compiler
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("segments", [conversation(), document()], ids=["conversation", "document"])
 def test_cached_equals_full_for_a_denoise_step_of_every_branch(
-    variant: str, segments: list[Segment]
+    variant: str, segments: list[Segment], *, is_compiled: bool
 ) -> None:
     model = tiny_model(**VARIANTS[variant])
+    model.parts.transformer.is_compiled = is_compiled
     cached = cached_velocities(model, segments, list(DROPS.values()))
     for drop, velocity in zip(DROPS.values(), cached, strict=True):
         (layout,) = branch_layouts(model, segments, drop)

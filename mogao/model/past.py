@@ -1,6 +1,7 @@
-"""Attention of the decode step: one query an item meets all keys of its past.
+"""Attention of sampling steps to the past: one token of a text, or one noisy picture.
 
-In: queries, keys and values. Out: the attended values. `find_in_past` is the slow, obvious
+In: queries, keys and values of own tokens, and the past. Out: the attended values. For texts
+`find_in_past` is the slow, obvious
 reference; eager models take the library's kernel, compiled ones, where the type is bfloat16, our
 own (`past.cpp`), which reads the keys once, as fast as memory gives them.
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor
 
@@ -49,6 +51,34 @@ def attend_past(
     share = torch.sigmoid(own - sums)[..., None]
     joined = found.float() * (1 - share) + v[:, :, None].float() * share
     return joined.flatten(1, 2).to(q.dtype)
+
+
+def attend_picture(
+    q: Float[Tensor, "tokens heads head_dim"],
+    k: Float[Tensor, "tokens kv_heads head_dim"],
+    v: Float[Tensor, "tokens kv_heads head_dim"],
+    *,
+    past: Past,
+    bias: Float[Tensor, "items 1 keys"] | None,
+) -> Float[Tensor, "tokens heads head_dim"]:
+    """Attend with all tokens of equally large items to their own keys and to those of the past.
+
+    Nothing is written: own and earlier keys are joined by a copy.
+
+    Args:
+        q: Of all items, item after item.
+        k: The same.
+        v: The same.
+        past: What each item sees besides itself.
+        bias: Added to the scores of own keys, then of the past; minus infinity hides one.
+    """
+    q, k, v = (x.unflatten(0, (past.shape[1], -1)).transpose(1, 2) for x in (q, k, v))
+    keys, values = (
+        torch.cat((own, earlier), dim=2) for own, earlier in zip((k, v), past, strict=True)
+    )
+    mask = None if bias is None else bias[:, None]
+    attended = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, enable_gqa=True)
+    return attended.transpose(1, 2).flatten(0, 1)
 
 
 def attend_pieces(

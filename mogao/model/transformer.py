@@ -23,7 +23,7 @@ from mogao.flow import FlowInputs
 from mogao.model.attention import Attend, Backend, make_attention
 from mogao.model.block import Block, BranchInput, EitherBranch, Hidden
 from mogao.model.embed import Embedding, Modulator, TextHead, VelocityHead
-from mogao.model.past import attend_past, register
+from mogao.model.past import attend_past, attend_picture, register
 from mogao.model.rope import Rotation, rotation
 from mogao.packing.layout import TokenKind
 from mogao.packing.mask import MaskRule
@@ -198,6 +198,47 @@ class MogaoTransformer(nn.Module):
             new.append(torch.stack((k, v)))
         return self.logits(hidden), torch.stack(new, dim=1)
 
+    def picture_step(
+        self,
+        latents: Float[Tensor, "tokens latent_dim"],
+        t: Float32[Tensor, " times"],
+        positions: Float32[Tensor, "tokens 3"],
+        *,
+        past: Float[Tensor, "2 layers items kv_heads past head_dim"],
+        bias: Float[Tensor, "items 1 keys"] | None,
+    ) -> Float32[Tensor, "tokens latent_dim"]:
+        """Return the velocities of noisy pictures of one size, one behind each past.
+
+        `hidden_states` with a cache computes the same; this is the denoise step as one function of
+        tensors that writes nothing, so that it compiles as a whole.
+
+        Args:
+            latents: Noisy patches, picture after picture.
+            t: Flow time of each picture, or one of all.
+            positions: Of all patches.
+            past: Keys and values of what each picture sees besides itself.
+            bias: Added to the scores of its own patches, then of the past; minus infinity hides.
+        """
+        config, dtype = self.config, self.compute_dtype
+        embedded = self.embedding.time(t)
+        hidden = self.embedding.generation(latents, dtype)
+        if isinstance(config.time, InputTime):
+            hidden = (hidden.unflatten(0, (len(t), -1)) + embedded.to(dtype)[:, None]).flatten(0, 1)
+        if self.embedding.latent_grid is not None:
+            hidden = hidden + self.embedding.latent_grid(positions, dtype)
+        turn = rotation(
+            positions, config.positions, head_dim=config.head_dim, base=config.rope_base
+        )
+        rows = self.modulator(embedded)
+        for layer, (block, row) in enumerate(zip(self.layers, rows, strict=True)):
+            branch = block.text if config.routing.noisy == "text" else block.visual
+            modulation = None if row is None else row.to(dtype)
+            q, k, v = branch.before(hidden, turn, modulation)
+            attended = attend_picture(q, k, v, past=past[:, layer], bias=bias)
+            hidden = branch.after(hidden, attended, modulation)
+        out: Tensor = self.velocity_head(hidden, embedded)
+        return out
+
     def logits(self, hidden: Hidden) -> Float32[Tensor, "tokens vocab"]:
         """Return next-token logits of final hidden states of text tokens."""
         out: Tensor = self.text_head(hidden, self.embedding.tokens.weight)
@@ -233,7 +274,7 @@ class MogaoTransformer(nn.Module):
         _compile(places, mode=mode)
 
     def compile_for_sampling(self, *, mode: str = "default") -> None:
-        """Compile the layers, the heads and the decode step.
+        """Compile the layers, the heads, the decode step and the denoise step of one picture.
 
         Args:
             mode: Of `torch.compile`.
@@ -244,10 +285,13 @@ class MogaoTransformer(nn.Module):
         options = list_mode_options(mode, dynamic=True)
         # What enters a product of one row is computed once, not once for each output.
         options |= {"realize_acc_reads_threshold": 2}
-        step = torch.compile(self.text_step, dynamic=True, fullgraph=True, options=options)
+        steps = {
+            step.__name__: torch.compile(step, dynamic=True, fullgraph=True, options=options)
+            for step in (self.text_step, self.picture_step)
+        }
         self.compile_layers(mode=mode)
         _compile([(self.velocity_head, "forward"), (self.text_head, "forward")], mode=mode)
-        self.__dict__["text_step"] = step
+        self.__dict__ |= steps
         self.is_compiled = True
 
     def _embed(self, inputs: TokenInputs, embedded_times: Tensor | None) -> Hidden:

@@ -1,7 +1,8 @@
-"""Text tokens of many contexts as one batch: what the decode step of an engine is.
+"""Text tokens of many contexts as one batch, and pictures: what the steps of an engine are.
 
-In: groups of one text token each, whose keys lie on one page. Out: one group that attends for all
-of them, or, where the model is compiled, their whole step as one function.
+In: groups of one text token each, whose keys lie on one page; noisy pictures of one size. Out: one
+group that attends for all of the former, and, where the model is compiled, the whole step of either
+as one function.
 """
 
 from __future__ import annotations
@@ -15,8 +16,19 @@ from torch import Tensor
 
 from mogao.model.transformer import MogaoTransformer
 from mogao.sampling.cache import Plane
-from mogao.sampling.groups import CommitGroup, Group, PerHead, attend_items
+from mogao.sampling.groups import (
+    CommitGroup,
+    DenoiseGroup,
+    Group,
+    PerHead,
+    PicturePast,
+    attend_items,
+)
 from mogao.sampling.slabs import Page, Slab
+
+Velocities = Float32[Tensor, "items tokens latent_dim"]
+MAX_COPIED_BYTES = 2**28
+"""Most keys and values that are copied so that pictures are drawn as one batch."""
 
 
 class TokenBatch:
@@ -88,6 +100,52 @@ class TokenBatch:
         if self._places == 1:
             return x
         return x.new_zeros(self._places, *x.shape[1:]).index_copy(0, self._slots, x)
+
+
+class PictureBatch:
+    """Noisy pictures of one size, each under several contexts.
+
+    Attributes:
+        members: The groups.
+    """
+
+    def __init__(self, members: Sequence[DenoiseGroup]) -> None:
+        self.members = list(members)
+
+    def step(self, transformer: MogaoTransformer) -> list[Velocities]:
+        """Run the whole step as one function; return the velocities of each member."""
+        runs = [run for group in self.members for run in group.runs]
+        past = PicturePast.of(self.members)
+        # One time serves all contexts of one picture.
+        times = [run.t for run in runs] if len(self.members) > 1 else [runs[0].t]
+        velocity = transformer.picture_step(
+            torch.cat([run.content for run in runs]),
+            torch.tensor(times, device=past.keys_values.device),
+            torch.cat([run.positions for run in runs]),
+            past=past.keys_values,
+            bias=past.bias,
+        )
+        items = velocity.unflatten(0, (len(runs), -1))
+        return list(items.split([len(group.runs) for group in self.members]))
+
+
+def batch_pictures(groups: Sequence[Group]) -> tuple[list[PictureBatch], list[Group]]:
+    """Join the pictures of one size, unless their past together is too much to be copied.
+
+    Returns:
+        The batches, and the groups that belong to none.
+    """
+    by_size: dict[int, list[DenoiseGroup]] = {}
+    for group in groups:
+        if isinstance(group, DenoiseGroup) and group.is_plain:
+            by_size.setdefault(group.num_tokens, []).append(group)
+    batches = [
+        PictureBatch(members)
+        for members in by_size.values()
+        if len(members) == 1 or sum(group.buffer.nbytes for group in members) <= MAX_COPIED_BYTES
+    ]
+    joined = {id(group) for batch in batches for group in batch.members}
+    return batches, [group for group in groups if id(group) not in joined]
 
 
 def batch_tokens(groups: Sequence[Group], *, least: int) -> tuple[list[TokenBatch], list[Group]]:

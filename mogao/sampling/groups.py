@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+from weakref import ref
 
 import torch
 import torch.nn.functional as F
@@ -182,6 +183,7 @@ class DenoiseGroup:
     def __init__(self, caches: Sequence[KVCache], num_tokens: int, rule: MaskRule) -> None:
         self.num_tokens = num_tokens
         self.runs: tuple[Run, ...] = ()
+        self.joined: PicturePast | None = None
         planes = sorted(planes_read(rule, TokenKind.NOISY))
         lengths = [sum(cache.lengths[plane] for plane in planes) for cache in caches]
         histories = [torch.cat([cache.committed(p) for p in planes], dim=3) for cache in caches]
@@ -205,6 +207,53 @@ class DenoiseGroup:
         for buffer, new in zip(keys_values, (k, v), strict=True):
             buffer[:, :, : self.num_tokens] = new.unflatten(0, items).transpose(1, 2)
         return attend_items(q.unflatten(0, items), keys_values, self.bias).flatten(0, 1)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its tokens are latents of one time alone."""
+        first = self.runs[0]
+        return all(run.source is TokenKind.NOISY and run.t == first.t for run in self.runs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PicturePast:
+    """What several pictures see besides themselves, as one batch.
+
+    Attributes:
+        keys_values: [2, layers, items, kv_heads, past, head_dim].
+        bias: Added to the scores of own tokens, then of the past [items, 1, keys]; or None.
+        members: The pictures, in order.
+    """
+
+    keys_values: Tensor
+    bias: Tensor | None
+    members: tuple[ref[DenoiseGroup], ...]
+
+    @classmethod
+    def of(cls, groups: Sequence[DenoiseGroup]) -> PicturePast:
+        """Return the past of pictures of one size: a view of one, a padded copy of several.
+
+        The copy is kept with the first and serves until others join.
+        """
+        own = groups[0].num_tokens
+        if len(groups) == 1:
+            return cls(groups[0].buffer[..., own:, :], groups[0].bias, ())
+        kept = groups[0].joined
+        if kept is not None and [member() for member in kept.members] == list(groups):
+            return kept
+        pasts = [group.buffer[..., own:, :] for group in groups]
+        size, items = list(pasts[0].shape), [past.shape[2] for past in pasts]
+        size[2], size[4] = sum(items), max(past.shape[4] for past in pasts)
+        joined = pasts[0].new_zeros(size)
+        bias = joined.new_full((size[2], 1, own + size[4]), -torch.inf)
+        rows = zip(joined.split(items, dim=2), bias.split(items), pasts, groups, strict=True)
+        for place, hidden, past, group in rows:
+            place[..., : past.shape[4], :] = past
+            hidden[..., : own + past.shape[4]] = 0.0 if group.bias is None else group.bias
+        is_even = not bool(bias.any())
+        result = cls(joined, None if is_even else bias, tuple(ref(group) for group in groups))
+        groups[0].joined = result
+        return result
 
 
 def attend_items(

@@ -21,7 +21,7 @@ from mogao.config import TransformerConfig
 from mogao.model.block import Hidden
 from mogao.model.transformer import UNTIMED, MogaoTransformer, TokenInputs
 from mogao.packing.layout import TokenKind
-from mogao.sampling.batches import batch_tokens
+from mogao.sampling.batches import batch_pictures, batch_tokens
 from mogao.sampling.cache import check_history
 from mogao.sampling.events import Event
 from mogao.sampling.groups import CommitGroup, DenoiseGroup, Group, Run
@@ -131,7 +131,8 @@ def slab_pool(transformer: MogaoTransformer, *, num_slots: int = 1) -> SlabPool:
 def run_together(transformer: MogaoTransformer, steps: Sequence[Step]) -> list[Read | Velocities]:
     """Run any mix of steps: linear layers shared, attention per group.
 
-    It is one forward pass, but that a compiled model runs texts that grow by one token apart.
+    It is one forward pass, but that a compiled model runs apart what it has one function for: texts
+    that grow by one token, and pictures.
     """
     groups: list[Group] = []
     for step in steps:
@@ -146,6 +147,10 @@ def run_together(transformer: MogaoTransformer, steps: Sequence[Step]) -> list[R
         for batch in batches:
             logits = batch.step(transformer).split(1)
             known |= {id(group): row for group, row in zip(batch.members, logits, strict=True)}
+        pictures, rest = batch_pictures(rest)
+        for drawn in pictures:
+            found = drawn.step(transformer)
+            known |= {id(group): row for group, row in zip(drawn.members, found, strict=True)}
     if rest:
         known |= _run_groups(transformer, rest)
     results: list[Read | Velocities] = []
