@@ -5,6 +5,8 @@ In: nothing but the machine. Out: the choices that `auto` in a config stands for
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib.util
 import os
 import shutil
@@ -12,6 +14,8 @@ import shutil
 import torch
 
 from mogao.errors import ConfigError
+
+_SOFT = 1  # omp_pause_soft of OpenMP 5.0: settings stay
 
 
 def pick_device() -> torch.device:
@@ -42,3 +46,15 @@ def compiler_available(device: torch.device) -> bool:
         return importlib.util.find_spec("triton") is not None
     names = [os.environ.get("CXX", ""), "g++", "clang++"]
     return any(name and shutil.which(name) for name in names)
+
+
+def release_threads() -> None:
+    """Let the OpenMP workers of this thread go; they come back when it computes again.
+
+    GNU's runtime keeps a team for each thread that ever computed, and where all teams together are
+    larger than the machine, every team sleeps instead of spinning between two loops: a decode step
+    of eight texts takes three times as long. So whoever hands its work to another thread calls
+    this. Nothing happens with another runtime.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libgomp.so.1").omp_pause_resource_all(_SOFT)

@@ -21,6 +21,7 @@ import torch
 
 from mogao.config import EngineConfig, GenerationConfig
 from mogao.errors import BusyError, CancelledError, RequestError
+from mogao.model.hardware import release_threads
 from mogao.sampling.codes import Parts
 from mogao.sampling.events import Event
 from mogao.sampling.joined import JoinedRunner
@@ -82,6 +83,7 @@ class Engine:
         self._num_jobs = self._num_left = 0
         self._metrics = EngineMetrics()
         self._worker = threading.Thread(target=self._work, name="mogao-engine", daemon=True)
+        release_threads()  # from now on the worker computes
         self._worker.start()
 
     def __enter__(self) -> Engine:  # noqa: PYI034 (beartype cannot check Self in a method)
