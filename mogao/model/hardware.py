@@ -58,3 +58,13 @@ def release_threads() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libgomp.so.1").omp_pause_resource_all(_SOFT)
+
+
+def compute_alone() -> None:
+    """Let this thread compute without OpenMP workers from now on; others keep theirs.
+
+    For threads that only ask another one to compute; see `release_threads`.
+    """
+    torch.get_num_threads()  # torch gives a thread its workers once, when it first asks
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libgomp.so.1").omp_set_num_threads(1)

@@ -21,7 +21,7 @@ import torch
 
 from mogao.config import EngineConfig, GenerationConfig
 from mogao.errors import BusyError, CancelledError, RequestError
-from mogao.model.hardware import release_threads
+from mogao.model.hardware import compute_alone, release_threads
 from mogao.sampling.codes import Parts
 from mogao.sampling.events import Event
 from mogao.sampling.joined import JoinedRunner
@@ -323,6 +323,7 @@ class Engine:
             threading.Thread(target=self._run, args=(ticket,), daemon=True).start()
 
     def _run(self, ticket: Ticket[Any]) -> None:
+        compute_alone()
         ticket.run()
         with self._changed:
             self._active.discard(ticket)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
-from mogao.model.hardware import release_threads
+from mogao.model.hardware import compute_alone, release_threads
 
 
 def num_threads() -> int:
     return len(list(Path("/proc/self/task").iterdir()))
 
 
-@pytest.mark.skipif(
+needs_two = pytest.mark.skipif(
     not sys.platform.startswith("linux") or torch.get_num_threads() < 2,
     reason="counts the threads of a Linux process that computes with two",
 )
+
+
+@needs_two
 def test_workers_end_and_come_back() -> None:
     x = torch.randn(2048, 512)
     release_threads()
@@ -29,3 +33,25 @@ def test_workers_end_and_come_back() -> None:
     release_threads()
     assert num_threads() < busy
     assert torch.equal(x.exp().sum(), expected)
+
+
+@needs_two
+def test_a_thread_that_computes_alone_has_no_workers_and_others_keep_theirs() -> None:
+    x = torch.randn(2048, 512)
+    found: list[tuple[int, int]] = []
+
+    def work(*, alone: bool) -> None:
+        if alone:
+            compute_alone()
+        before = num_threads()
+        x.exp().sum()
+        found.append((before, num_threads()))
+
+    for alone in (True, False):
+        thread = threading.Thread(target=work, kwargs={"alone": alone})
+        thread.start()
+        thread.join()
+    (first, second), (third, fourth) = found
+    assert first == second
+    assert fourth > third
+    assert torch.get_num_threads() > 1
