@@ -1,6 +1,7 @@
-"""What the machine offers: device, compute type, compiler.
+"""What the machine offers: device, compute type, compiler, threads.
 
-In: nothing but the machine. Out: the choices that `auto` in a config stands for.
+In: nothing but the machine. Out: the choices that `auto` in a config stands for,
+and which threads compute.
 """
 
 from __future__ import annotations

@@ -179,12 +179,13 @@ def _find_fake(q: Tensor, past: Tensor, bias: Tensor | None) -> tuple[Tensor, Te
 @cache
 def _kernel(group: int, head_dim: int) -> Any:
     """Build our kernel for a shape, or take it from the compiler's cache; None if that fails."""
-    from torch._inductor.codecache import CppCodeCache
-
     source = f"#define GROUP {group}\n#define HEAD_DIM {head_dim}\n{_SOURCE.read_text('utf-8')}"
     try:
+        from torch._inductor.codecache import CppCodeCache
+
         kernel = CppCodeCache.load(source, extra_flags=_FLAGS).find_in_past
-    except Exception as error:  # noqa: BLE001 - whatever a compiler says, there is another kernel
+    except (ImportError, AttributeError, TypeError, OSError, RuntimeError) as error:
+        # Another torch, or a compiler that fails: there is another kernel.
         logging.getLogger(__name__).warning("the decode kernel was not built: %s", error)
         return None
     pointer, number = ctypes.c_void_p, ctypes.c_long

@@ -274,7 +274,7 @@ class MogaoTransformer(nn.Module):
         _compile(places, mode=mode)
 
     def compile_for_sampling(self, *, mode: str = "default") -> None:
-        """Compile the layers, the heads, the decode step and the denoise step of one picture.
+        """Compile the layers, the heads, the decode step and the denoise step.
 
         Args:
             mode: Of `torch.compile`.

@@ -26,7 +26,7 @@ from mogao.sampling.groups import (
 )
 from mogao.sampling.slabs import Page, Slab
 
-Velocities = Float32[Tensor, "items tokens latent_dim"]
+Velocities = Float32[Tensor, "branches tokens latent_dim"]
 MAX_COPIED_BYTES = 2**28
 """Most keys and values that are copied so that pictures are drawn as one batch."""
 

@@ -14,9 +14,10 @@ from typing import Any, TypeVar, cast
 from torch import Tensor
 
 from mogao.model.transformer import MogaoTransformer
+from mogao.sampling.batches import Velocities
 from mogao.sampling.events import Event
 from mogao.sampling.groups import CommitGroup, DenoiseGroup, Run
-from mogao.sampling.runner import CommitStep, DenoiseStep, Read, Runner, Task, Velocities
+from mogao.sampling.runner import CommitStep, DenoiseStep, Read, Runner, Task
 from mogao.sampling.slabs import SlabPool
 from mogao.sampling.tickets import Ask, Call, Work
 

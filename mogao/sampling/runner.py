@@ -21,7 +21,7 @@ from mogao.config import TransformerConfig
 from mogao.model.block import Hidden
 from mogao.model.transformer import UNTIMED, MogaoTransformer, TokenInputs
 from mogao.packing.layout import TokenKind
-from mogao.sampling.batches import batch_pictures, batch_tokens
+from mogao.sampling.batches import Velocities, batch_pictures, batch_tokens
 from mogao.sampling.cache import check_history
 from mogao.sampling.events import Event
 from mogao.sampling.groups import CommitGroup, DenoiseGroup, Group, Run
@@ -58,7 +58,6 @@ class DenoiseStep:
 Step = CommitStep | DenoiseStep
 Read = list[Float32[Tensor, "1 vocab"] | None]
 """Of each group the next-token logits behind its last text token; None where it is a picture."""
-Velocities = Float32[Tensor, "branches tokens latent_dim"]
 Task = Generator[Step | Event, Any, Result]
 """Work of many steps: yields a step and is sent what came of it (`Read`, `Velocities`), or yields
 an event. It does not care who runs its steps, nor in which thread."""
