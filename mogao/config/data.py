@@ -25,6 +25,11 @@ class WorldConfig(Config):
     """Things that scenes may show and texts may name, at least 8; empty takes all of the world."""
     colours: tuple[str, ...] = ()
     """Colours that things may be painted in; empty takes all ten."""
+    backgrounds: tuple[str, ...] = ()
+    """Empty takes all fourteen."""
+    grid: Annotated[int, Field(ge=1, le=32)] = 16
+    """Corners of things lie on multiples of so many 128ths of a picture's side. A model learns a
+    thing soonest where that is a whole number of generation tokens."""
     pixels: Annotated[int, Field(ge=16, le=1024)] = 128
     """Side of the pictures."""
     families: dict[str, float] = {}

@@ -148,10 +148,10 @@ def _picture(
             continue
         objects = [(group.concept, group.colour) for group in groups for _ in range(group.count)]
         style = pick(rng, styles)
-        if not grounds_for(objects, style):
+        if not grounds_for(objects, style, among=settings.stage.backgrounds):
             continue
         relation = pick(rng, RELATIONS) if task == "position" else None
-        scene = compose(rng, objects, style=style, relation=relation, pixels=settings.pixels)
+        scene = compose(rng, objects, style=style, relation=relation, stage=settings.stage)
         truth = {
             "concepts": [group.concept for group in groups],
             "colours": [group.colour for group in groups],

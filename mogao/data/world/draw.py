@@ -91,7 +91,7 @@ def family_scene(
     style = pick(rng, settings.styles)
     groups = choose_groups(rng, settings, family=family, style=style)
     objects = [(group.concept, group.colour) for group in groups for _ in range(group.count)]
-    scene = compose(rng, objects, style=style, relation=relation, pixels=settings.pixels)
+    scene = compose(rng, objects, style=style, relation=relation, stage=settings.stage)
     return family, scene, relation
 
 
@@ -120,7 +120,8 @@ def choose_groups(
         groups = _groups(rng, settings, family)
         objects = [(group.concept, group.colour) for group in groups]
         wanted = settings.split != "train"
-        if objects_held_out(objects, style) == wanted and grounds_for(objects, style):
+        fits = objects_held_out(objects, style) == wanted
+        if fits and grounds_for(objects, style, among=settings.stage.backgrounds):
             return groups
     return groups
 

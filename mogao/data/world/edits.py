@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mogao.data.world import atlas
-from mogao.data.world.backgrounds import BACKGROUNDS, PLAIN
+from mogao.data.world.backgrounds import PLAIN
 from mogao.data.world.choice import pick, pick_weighted
 from mogao.data.world.draw import Families, choose_colour, family_scene
 from mogao.data.world.language import (
@@ -135,7 +135,7 @@ def _add(at: Situation) -> Change | None:
     near = pick(at.rng, clear) if clear and at.rng.random() < 0.4 else None
     relation = pick(at.rng, RELATIONS)
     for _ in range(_TRIES):
-        places = place(at.rng, [size], taken=scene.objects)
+        places = place(at.rng, [size], grid=at.settings.stage.grid, taken=scene.objects)
         if places is None:
             return None
         new = SceneObject(group.concept, group.colour, size, *places[0])
@@ -173,8 +173,11 @@ def _move(at: Situation) -> Change | None:
     others = [item for item in at.scene.objects if item is not old]
     where = pick(at.rng, [name for name in PLACES if name != place_of(old)])
     (left, right), (top, bottom) = place_range(where)
-    columns = [x for x in centres(old.size) if left <= x <= right]
-    rows = [y for y in centres(old.size) if top <= y <= bottom]
+    grid = centres(old.size, at.settings.stage.grid)
+    columns = [x for x in grid if left <= x <= right]
+    rows = [y for y in grid if top <= y <= bottom]
+    if not columns or not rows:
+        return None
     for _ in range(_TRIES):
         x, y = pick(at.rng, columns), pick(at.rng, rows)
         new = replace(old, x=x, y=y)
@@ -203,7 +206,7 @@ def _recolour(at: Situation) -> Change | None:
 def _background(at: Situation) -> Change | None:
     scene = at.scene
     objects = [(item.concept, item.colour) for item in scene.objects]
-    names = [name for name in BACKGROUNDS if name != scene.background]
+    names = [name for name in at.settings.stage.backgrounds if name != scene.background]
     fitting = grounds_for(objects, scene.style, among=names)
     if not fitting:
         return None

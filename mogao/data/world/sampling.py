@@ -7,6 +7,7 @@ for every relation that a text may state, no object lost in its background.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import product
 
@@ -22,7 +23,8 @@ from mogao.errors import DataError
 
 RELATIONS = ("left of", "right of", "above", "below")
 MARGIN = 36  # least distance of centres along a stated relation, pixels of the canvas
-STEP = 16  # corners of sprites lie on multiples of this, pixels of the canvas
+GRID = 16  # corners of sprites lie on multiples of this, pixels of the canvas
+MAX_GRID = 32  # four things still find room
 _GAP = 2  # least distance of two cells, pixels
 _TRIES = 200
 _PLACE_TRIES = 8  # a bad early place can block the rest
@@ -30,6 +32,25 @@ _PAIR_SIZES: tuple[Size, ...] = ("large", "medium", "medium", "small")
 _FEW_SIZES: tuple[Size, ...] = ("medium", "small")
 _NEAR = 55.0  # Euclidean RGB distance below which a pixel is lost in the background
 _LOST = 0.3  # share of lost pixels above which an object is not placed on a background
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where things are shown.
+
+    Attributes:
+        backgrounds: That scenes may have.
+        grid: Corners of sprites lie on multiples of so many pixels of the canvas, 1 to 32.
+        pixels: Side of the pictures.
+    """
+
+    backgrounds: tuple[str, ...] = tuple(BACKGROUNDS)
+    grid: int = GRID
+    pixels: int = CANVAS
+
+
+WHOLE = Stage()
+"""The stage of the whole world."""
 
 
 def stands_out(concept: str, colour: str | None, *, style: str, ground: str) -> bool:
@@ -57,11 +78,14 @@ def _ground_rows() -> NDArray[np.float32]:
 
 
 def grounds_for(
-    objects: Sequence[tuple[str, str | None]], style: str, *, among: Sequence[str] = ()
+    objects: Sequence[tuple[str, str | None]],
+    style: str,
+    *,
+    among: Sequence[str] = WHOLE.backgrounds,
 ) -> list[str]:
     """Backgrounds on which all of these (concept, colour) pairs stand out."""
     visible = [_visible_on(concept, colour, style) for concept, colour in objects]
-    return [name for name in among or BACKGROUNDS if all(name in names for names in visible)]
+    return [name for name in among if all(name in names for names in visible)]
 
 
 def holds(relation: str, first: SceneObject, second: SceneObject, *, margin: int = MARGIN) -> bool:
@@ -82,20 +106,24 @@ def apart(first: Box, second: Box) -> bool:
     )
 
 
-def centres(size: Size) -> range:
+def centres(size: Size, grid: int) -> range:
     """Coordinates of a centre for which the cell lies inside the canvas and on the grid."""
     half = SIZES[size] // 2
-    return range(half, CANVAS - half + 1, STEP)
+    return range(half, CANVAS - half + 1, grid)
 
 
 def place(
-    rng: np.random.Generator, sizes: Sequence[Size], *, taken: Sequence[SceneObject] = ()
+    rng: np.random.Generator,
+    sizes: Sequence[Size],
+    *,
+    grid: int = GRID,
+    taken: Sequence[SceneObject] = (),
 ) -> list[tuple[int, int]] | None:
     """Draw centres so that all cells lie inside the canvas and apart from each other.
 
-    Corners lie on a grid of `STEP` pixels, the side of a generation token: latents of a sprite
-    moved by a few pixels differ much (docs/lab.md), and a small model learns one look of a thing
-    far sooner than 256.
+    Corners lie on a grid. Where its step is a whole number of generation tokens, a sprite has one
+    look in latents: moved by a few pixels they differ much (docs/lab.md), and a small model learns
+    one look of a thing far sooner than 256.
 
     Returns:
         (x, y) per size, or None where no free places were found.
@@ -106,7 +134,7 @@ def place(
         for size in sizes:
             free = [
                 (x, y, cell)
-                for x, y, cell in _grid(size)
+                for x, y, cell in _cells(size, grid)
                 if all(apart(cell, other) for other in cells)
             ]
             if not free:
@@ -120,12 +148,12 @@ def place(
 
 
 @cache
-def _grid(size: Size) -> list[tuple[int, int, Box]]:
+def _cells(size: Size, grid: int) -> list[tuple[int, int, Box]]:
     """Every place of a sprite: its centre and its cell."""
     half = SIZES[size] / 2
     return [
         (x, y, (x - half, y - half, x + half, y + half))
-        for x, y in product(centres(size), repeat=2)
+        for x, y in product(centres(size, grid), repeat=2)
     ]
 
 
@@ -148,7 +176,7 @@ def compose(
     relation: str | None = None,
     ground: str | None = None,
     flip_share: float = 0.0,
-    pixels: int = CANVAS,
+    stage: Stage = WHOLE,
 ) -> Scene:
     """Place given (concept, colour) pairs on a background on which they stand out.
 
@@ -159,13 +187,13 @@ def compose(
         relation: Relation of the first object to the second that must hold clearly.
         ground: Background to use; None draws a fitting one.
         flip_share: Share of mirrored objects, in [0, 1]; no text speaks of it.
-        pixels: Side of the picture.
+        stage: Backgrounds to draw from, the grid and the side of the picture.
 
     Raises:
         DataError: No background fits, or the objects cannot be placed.
     """
     if ground is None:
-        fitting = grounds_for(objects, style)
+        fitting = grounds_for(objects, style, among=stage.backgrounds)
         if not fitting:
             raise DataError(f"no background lets all of {list(objects)} stand out in {style}")
         ground = pick(rng, fitting)
@@ -174,7 +202,8 @@ def compose(
         by_concept.clear()
         for (concept, _), size in zip(objects, sizes_for(rng, len(objects)), strict=True):
             by_concept.setdefault(concept, size)
-        places = place(rng, [by_concept[concept] for concept, _ in objects])
+        sizes = [by_concept[concept] for concept, _ in objects]
+        places = place(rng, sizes, grid=stage.grid)
         if places is None:
             continue
         items = tuple(
@@ -182,10 +211,10 @@ def compose(
             for (concept, colour), (x, y) in zip(objects, places, strict=True)
         )
         if relation is None or holds(relation, items[0], items[1]):
-            return Scene(ground, style, items, pixels)
+            return Scene(ground, style, items, stage.pixels)
         swapped = (_moved(items[0], items[1]), _moved(items[1], items[0]), *items[2:])
         if items[0].size == items[1].size and holds(relation, swapped[0], swapped[1]):
-            return Scene(ground, style, swapped, pixels)
+            return Scene(ground, style, swapped, stage.pixels)
     raise DataError(f"cannot place {len(objects)} objects {list(objects)} with {relation!r}")
 
 

@@ -17,7 +17,9 @@ from typing import Literal
 
 from mogao.config import WorldConfig
 from mogao.data.world import atlas
+from mogao.data.world.backgrounds import BACKGROUNDS
 from mogao.data.world.colours import COLOURS
+from mogao.data.world.sampling import GRID, MAX_GRID, WHOLE, Stage
 from mogao.data.world.scene import CANVAS, Scene
 from mogao.errors import ConfigError, nearest
 
@@ -49,7 +51,7 @@ class Settings:
         forms: Form of a drawing's text to weight; empty takes those of `mogao.data.world.draw`.
         names: Concepts of a smaller world; empty takes all.
         colours: Colours that things may be painted in.
-        pixels: Side of the pictures.
+        stage: Where things are shown.
     """
 
     split: Split = "train"
@@ -59,7 +61,7 @@ class Settings:
     forms: Mapping[str, float] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     colours: tuple[str, ...] = tuple(COLOURS)
-    pixels: int = CANVAS
+    stage: Stage = WHOLE
 
     @classmethod
     def from_config(cls, config: WorldConfig) -> Settings:
@@ -72,6 +74,8 @@ class Settings:
             config.styles,
             concepts=config.concepts,
             colours=config.colours,
+            backgrounds=config.backgrounds,
+            grid=config.grid,
             pixels=config.pixels,
             split=config.split,
         )
@@ -89,6 +93,8 @@ class Settings:
         *,
         concepts: Sequence[str] = (),
         colours: Sequence[str] = (),
+        backgrounds: Sequence[str] = (),
+        grid: int = GRID,
         pixels: int = CANVAS,
         split: Split = "train",
     ) -> Settings:
@@ -98,18 +104,26 @@ class Settings:
             styles: Of the pictures, at least one.
             concepts: Empty takes all, else at least `MIN_CONCEPTS`.
             colours: Empty takes all.
+            backgrounds: Empty takes all.
+            grid: See `Stage`.
             pixels: Side of the pictures.
             split: What may be drawn.
 
         Raises:
-            ConfigError: A name is unknown, or there are too few.
+            ConfigError: A name is unknown, there are too few, or the grid is out of range.
         """
-        given = {"styles": styles, "concepts": concepts, "colours": colours}
-        known = {"styles": atlas.STYLES, "concepts": atlas.concepts(), "colours": COLOURS}
-        for key, names in given.items():
-            for name in names:
-                if name not in known[key]:
-                    raise ConfigError(f"{key}: got {name!r}; {nearest(name, known[key])}")
+        checks = {
+            "styles": (styles, atlas.STYLES),
+            "concepts": (concepts, atlas.concepts()),
+            "colours": (colours, COLOURS),
+            "backgrounds": (backgrounds, BACKGROUNDS),
+        }
+        for key, (given, known) in checks.items():
+            for name in given:
+                if name not in known:
+                    raise ConfigError(f"{key}: got {name!r}; {nearest(name, known)}")
+        if not 1 <= grid <= MAX_GRID:
+            raise ConfigError(f"grid: got {grid}, expected 1 to {MAX_GRID}")
         if not styles:
             raise ConfigError(f"styles: got none, expected some of {', '.join(atlas.STYLES)}")
         if concepts and len(_known_among(tuple(concepts))) < MIN_CONCEPTS:
@@ -122,7 +136,7 @@ class Settings:
             styles=tuple(styles),
             names=tuple(concepts),
             colours=tuple(colours or COLOURS),
-            pixels=pixels,
+            stage=Stage(tuple(backgrounds) or WHOLE.backgrounds, grid, pixels),
         )
 
     @property

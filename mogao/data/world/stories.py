@@ -14,7 +14,7 @@ import numpy as np
 from mogao.data.world.choice import pick
 from mogao.data.world.draw import choose_colour
 from mogao.data.world.language import NUMBERS, Group, noun, on_ground, sentence, some, with_article
-from mogao.data.world.sampling import grounds_for, place
+from mogao.data.world.sampling import Stage, grounds_for, place
 from mogao.data.world.scene import Scene, SceneObject, Size
 from mogao.data.world.script import Line, Script
 from mogao.data.world.splits import (
@@ -85,8 +85,8 @@ def story(rng: np.random.Generator, settings: Settings) -> Script:
     lines = [Line(request, "user")]
     hero = SceneObject(cast.hero.concept, cast.hero.colour, "medium")
     for panel in plot(cast):
-        scene = _paint(rng, panel, hero=hero, style=style)
-        lines += [Line(panel.text), Line(replace(scene, pixels=settings.pixels))]
+        scene = _paint(rng, panel, hero=hero, style=style, stage=settings.stage)
+        lines += [Line(panel.text), Line(scene)]
     truth = {
         "theme": theme,
         "hero": {"concept": hero.concept, "colour": hero.colour, "style": style},
@@ -99,11 +99,13 @@ def _cast(rng: np.random.Generator, settings: Settings, style: str) -> Cast:
     """Draw a cast in which everything fits the split and stands out on two places or more."""
     cast: Cast | None = None
     names = settings.concepts
+    scenery = [name for name in _PLACES if name in settings.stage.backgrounds]
     heroes = [name for name in HEROES if name in names]
     treasures = [name for name in _TREASURES if name in names]
-    if min(len(heroes), len(treasures)) < 2:
+    if min(len(heroes), len(treasures), len(scenery)) < 2:
         raise DataError(
-            f"a story needs two heroes and two treasures, this world has {heroes} and {treasures}"
+            "a story needs two heroes, two treasures and two places, this world has "
+            f"{heroes}, {treasures} and {scenery}"
         )
     for _ in range(_TRIES):
         hero, friend = pick(rng, heroes), pick(rng, heroes)
@@ -112,7 +114,7 @@ def _cast(rng: np.random.Generator, settings: Settings, style: str) -> Cast:
         objects = [(hero, colour), (friend, None), (first, None), (second, None)]
         if hero == friend or first == second:
             continue
-        grounds = grounds_for(objects, style, among=_PLACES)
+        grounds = grounds_for(objects, style, among=scenery)
         if len(grounds) < 2:
             continue
         order = tuple(grounds[i] for i in rng.permutation(len(grounds)))
@@ -125,10 +127,12 @@ def _cast(rng: np.random.Generator, settings: Settings, style: str) -> Cast:
     return cast
 
 
-def _paint(rng: np.random.Generator, panel: Panel, *, hero: SceneObject, style: str) -> Scene:
+def _paint(
+    rng: np.random.Generator, panel: Panel, *, hero: SceneObject, style: str, stage: Stage
+) -> Scene:
     sizes: list[Size] = [hero.size, *(size for _, _, size in panel.others)]
     for _ in range(_TRIES):
-        places = place(rng, sizes)
+        places = place(rng, sizes, grid=stage.grid)
         if places is not None:
             break
     else:
@@ -136,7 +140,7 @@ def _paint(rng: np.random.Generator, panel: Panel, *, hero: SceneObject, style: 
     items = [replace(hero, x=places[0][0], y=places[0][1])]
     for (concept, colour, size), (x, y) in zip(panel.others, places[1:], strict=True):
         items.append(SceneObject(concept, colour, size, x, y))
-    return Scene(panel.ground, style, tuple(items))
+    return Scene(panel.ground, style, tuple(items), stage.pixels)
 
 
 def _collect(cast: Cast) -> Iterator[Panel]:

@@ -19,7 +19,7 @@ from mogao.data.world.language import (
 )
 from mogao.data.world.questions import KINDS as QUESTION_KINDS
 from mogao.data.world.recipes import RECIPES, make, write
-from mogao.data.world.sampling import STEP, holds
+from mogao.data.world.sampling import GRID, holds
 from mogao.data.world.scene import Scene, SceneObject, render
 from mogao.data.world.script import Script, Situation
 from mogao.data.world.splits import Settings
@@ -169,7 +169,7 @@ def check_delta(kind: str, before: Scene, after: Scene) -> None:
     else:
         assert (len(gone), len(come)) == (1, 1)
     for item in gone | come:
-        assert item.cell[0] % STEP == item.cell[1] % STEP == 0
+        assert item.cell[0] % GRID == item.cell[1] % GRID == 0
         left, top, right, bottom = (int(side) for side in item.cell)
         moved[top : bottom + 1, left : right + 1] = False
     assert not moved.any()

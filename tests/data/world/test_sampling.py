@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mogao.data.world import atlas
 from mogao.data.world.colours import COLOURS
 from mogao.data.world.sampling import (
+    GRID,
     MARGIN,
     RELATIONS,
     apart,
@@ -31,8 +32,8 @@ def test_sampled_scenes_keep_the_rules(seed: int) -> None:
     scene = sample_scene(np.random.default_rng(seed), max_objects=6)
     assert 1 <= len(scene.objects) <= 6
     for item in scene.objects:
-        assert item.x in centres(item.size)
-        assert item.y in centres(item.size)
+        assert item.x in centres(item.size, GRID)
+        assert item.y in centres(item.size, GRID)
         assert min(item.cell) >= 0
         assert max(item.cell) <= CANVAS
         assert stands_out(item.concept, item.colour, style=scene.style, ground=scene.background)

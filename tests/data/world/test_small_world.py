@@ -11,7 +11,7 @@ from mogao.config import WorldConfig
 from mogao.data.world import atlas
 from mogao.data.world.colours import COLOURS
 from mogao.data.world.recipes import RECIPES, make, write
-from mogao.data.world.scene import CANVAS
+from mogao.data.world.sampling import WHOLE
 from mogao.data.world.source import World
 from mogao.data.world.splits import Settings, known_concepts
 from mogao.data.world.stories import story
@@ -54,7 +54,7 @@ def test_the_order_of_concepts_does_not_matter() -> None:
 def test_without_a_choice_it_is_the_whole_world() -> None:
     whole = Settings.from_config(WorldConfig())
     assert whole.concepts == known_concepts()
-    assert (whole.colours, whole.pixels) == (tuple(COLOURS), CANVAS)
+    assert (whole.colours, whole.stage) == (tuple(COLOURS), WHOLE)
     assert Settings("heldout").concepts == tuple(atlas.concepts())
     assert Settings("heldout", names=CONCEPTS).concepts == CONCEPTS
 
@@ -66,6 +66,7 @@ def test_without_a_choice_it_is_the_whole_world() -> None:
         ({"concepts": CONCEPTS[:7]}, "expected at least 8"),
         ({"concepts": (*CONCEPTS[:7], "star")}, "expected at least 8 that training may show"),
         ({"colours": ("rod",)}, "colours: got 'rod'; did you mean 'red'"),
+        ({"backgrounds": ("snaw",)}, "backgrounds: got 'snaw'; did you mean 'snow'"),
     ],
 )
 def test_what_a_world_cannot_be_is_named(changes: dict[str, Any], said: str) -> None:
@@ -74,7 +75,26 @@ def test_what_a_world_cannot_be_is_named(changes: dict[str, Any], said: str) -> 
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_keeps_to_the_backgrounds_and_the_grid(recipe: str) -> None:
+    grounds = ("white", "light blue", "night", "snow")
+    settings = Settings.of_world(("noto",), concepts=CONCEPTS, backgrounds=grounds, grid=32)
+    shown: set[str] = set()
+    for seed in range(40):
+        for scene in write(recipe, np.random.default_rng(seed), settings).scenes:
+            shown.add(scene.background)
+            for item in scene.objects:
+                assert item.cell[0] % 32 == item.cell[1] % 32 == 0
+    assert shown == set(grounds if recipe != "story" else grounds[2:])
+
+
+def test_a_story_needs_two_places() -> None:
+    settings = Settings.of_world(("noto",), backgrounds=("white", "sea"))
+    with pytest.raises(DataError, match=r"two places.*\['sea'\]"):
+        story(np.random.default_rng(0), settings)
+
+
 def test_a_story_needs_heroes_and_treasures() -> None:
     without = tuple(name for name in CONCEPTS if name not in ("dog", "pig", "owl", "turtle"))
-    with pytest.raises(DataError, match=r"two heroes and two treasures.*\['cat'\]"):
+    with pytest.raises(DataError, match=r"two heroes, two treasures.*\['cat'\]"):
         story(np.random.default_rng(0), Settings.of_world(("noto",), concepts=without))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mogao.data.world.sampling import GRID
 from mogao.data.world.scene import CANVAS, Scene, render
 from mogao.data.world.splits import Settings, Split
 from mogao.errors import ConfigError, nearest
@@ -212,6 +213,8 @@ class WorldBenchmark:
         styles: str = NANO_STYLES,
         concepts: str = "",
         colours: str = "",
+        backgrounds: str = "",
+        grid: str = str(GRID),
         pixels: str = str(CANVAS),
         split: str = "unseen",
         judge: Judge | str = CORRELATION,
@@ -224,17 +227,20 @@ class WorldBenchmark:
             styles: Styles of the pictures, joined by commas.
             concepts: Those of a smaller world, joined by commas; empty takes all.
             colours: Likewise.
-            pixels: Side of the pictures, a number in words of the command line.
+            backgrounds: Likewise.
+            grid: See `WorldConfig.grid`; a number in words of the command line.
+            pixels: Side of the pictures, likewise.
             split: "unseen" shows colours or pairs that training never showed, where the suite says
                 so; "train" shows nothing that is held out, in new scenes.
             judge: A judge, or the name of one of ours: `CORRELATION` or `DETECTOR`.
             round_trip: The autoencoder of who is scored, for the ceilings.
 
         Raises:
-            ConfigError: A name is unknown, or the side is no number.
+            ConfigError: A name is unknown, or what should be a number is none.
         """
-        if not pixels.isdecimal():
-            raise ConfigError(f"pixels: got {pixels!r}, expected a number such as {CANVAS}")
+        for key, given, usual in (("grid", grid, GRID), ("pixels", pixels, CANVAS)):
+            if not given.isdecimal() or not int(given):
+                raise ConfigError(f"{key}: got {given!r}, expected a number such as {usual}")
         if split not in SPLITS:
             raise ConfigError(f"split: got {split!r}; {nearest(split, SPLITS)}")
         self._seed = seed
@@ -242,6 +248,8 @@ class WorldBenchmark:
             _listed(styles),
             concepts=_listed(concepts),
             colours=_listed(colours),
+            backgrounds=_listed(backgrounds),
+            grid=int(grid),
             pixels=int(pixels),
             split=SPLITS[split],
         )

@@ -55,10 +55,10 @@ def composed(
     """
     if objects_held_out(things, style) != (settings.split == "unseen"):
         return None
-    if not grounds_for(things, style):
+    if not grounds_for(things, style, among=settings.stage.backgrounds):
         return None
     objects = [thing for thing, count in zip(things, counts, strict=True) for _ in range(count)]
-    return compose(rng, objects, style=style, pixels=settings.pixels)
+    return compose(rng, objects, style=style, stage=settings.stage)
 
 
 def family_scenes(num: int, *, suite: str, seed: int, settings: Settings) -> list[Scene]:

@@ -176,7 +176,7 @@ def test_a_larger_picture_of_another_program_is_compared_on_the_canvas(items, tm
 
 
 def test_a_smaller_world_is_compared_as_it_is(tmp_path: Path):
-    settings = Settings("unseen", styles=("noto",), pixels=64)
+    settings = Settings.of_world(("noto",), pixels=64, split="unseen")
     [prompt] = make_edits(["remove"], 1, settings=settings)
     item = item_of(prompt, "picture", truth={**prompt.truth, "relation": None})
     _, [row] = scores([item], Perfect(), tmp_path, pixels="64")

@@ -15,7 +15,8 @@ from mogao.evaluation.judges.report import ShapeError, on_canvas
 from mogao.evaluation.prompts import make_edits
 from mogao.evaluation.providers.base import Tools
 from mogao.evaluation.runner import choose, generate, read_outputs, score
-from mogao.evaluation.tasks.world.base import WorldJudge
+from mogao.evaluation.tasks.world.base import WorldJudge, scene_of
+from mogao.evaluation.tasks.world.dense import WorldDense
 from mogao.evaluation.tasks.world.nano import NanoSuite
 from tests.small_world import CONCEPTS, PAINTS, SMALL
 
@@ -35,6 +36,16 @@ def test_items_ask_for_things_of_the_world_in_its_size() -> None:
         assert set(item.truth.get("colours", [])) <= {*PAINTS, None}
     single = [item for item in items if item.group == "single_object"]
     assert len({item.truth["concepts"][0] for item in single}) == 12
+
+
+def test_items_keep_to_backgrounds_and_grid() -> None:
+    options = {**OPTIONS, "backgrounds": "white, light blue, night, snow", "grid": "32"}
+    for item in choose(WorldDense(**options).items(), most=20):
+        target = scene_of(item.truth, "target")
+        assert target is not None
+        assert target.background in ("white", "light blue", "night", "snow")
+        for one in target.objects:
+            assert one.cell[0] % 32 == one.cell[1] % 32 == 0
 
 
 def test_a_perfect_player_is_right_at_half_the_size(tmp_path: Path) -> None:
@@ -71,6 +82,9 @@ def test_a_judge_sees_small_pictures_on_the_canvas() -> None:
     ("options", "said"),
     [
         ({"pixels": "small"}, "pixels: got 'small'"),
+        ({"grid": "fine"}, "grid: got 'fine'"),
+        ({"grid": "33"}, "grid: got 33, expected 1 to 32"),
+        ({"backgrounds": "snaw"}, "'snow'"),
         ({"concepts": "cat"}, "at least 8"),
         ({"colours": "rod"}, "'red'"),
         ({"styles": "nota"}, "'noto'"),
