@@ -26,10 +26,10 @@ class WorldConfig(Config):
     colours: tuple[str, ...] = ()
     """Colours that things may be painted in; empty takes all ten."""
     backgrounds: tuple[str, ...] = ()
-    """Empty takes all fourteen."""
-    grid: Annotated[int, Field(ge=1, le=32)] = 16
-    """Corners of things lie on multiples of so many 128ths of a picture's side. A model learns a
-    thing soonest where that is a whole number of generation tokens."""
+    """Backgrounds that scenes may have; empty takes all fourteen."""
+    grid: int = 16
+    """Corners of things lie on multiples of so many 128ths of a picture's side, 1 to 32. A model
+    learns a thing soonest where that is a whole number of generation tokens."""
     pixels: Annotated[int, Field(ge=16, le=1024)] = 128
     """Side of the pictures."""
     families: dict[str, float] = {}

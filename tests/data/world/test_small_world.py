@@ -66,6 +66,8 @@ def test_without_a_choice_it_is_the_whole_world() -> None:
         ({"concepts": CONCEPTS[:7]}, "expected at least 8"),
         ({"concepts": (*CONCEPTS[:7], "star")}, "expected at least 8 that training may show"),
         ({"colours": ("rod",)}, "colours: got 'rod'; did you mean 'red'"),
+        ({"grid": 0}, "grid: got 0, expected 1 to 32"),
+        ({"grid": 33}, "grid: got 33, expected 1 to 32"),
         ({"backgrounds": ("snaw",)}, "backgrounds: got 'snaw'; did you mean 'snow'"),
     ],
 )
