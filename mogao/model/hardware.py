@@ -11,6 +11,7 @@ import ctypes
 import importlib.util
 import os
 import shutil
+from pathlib import Path
 
 import torch
 
@@ -69,3 +70,7 @@ def compute_alone() -> None:
     torch.get_num_threads()  # torch gives a thread its workers once, when it first asks
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libgomp.so.1").omp_set_num_threads(1)
+    # After `torch.set_num_threads` MKL has a number of its own.
+    with contextlib.suppress(OSError, AttributeError):
+        library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+        ctypes.CDLL(str(library)).MKL_Set_Num_Threads_Local(1)

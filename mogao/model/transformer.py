@@ -29,6 +29,11 @@ from mogao.packing.layout import TokenKind
 from mogao.packing.mask import MaskRule
 from mogao.packing.pack import PackedBatch
 
+_STEP_OPTIONS = {
+    "realize_acc_reads_threshold": 2,  # what enters a product of one row is computed once
+    "realize_opcount_threshold": 10,  # cosines and sines too, not once for each head and layer
+    "cpp_wrapper": True,  # no Python between the parts of a step
+}
 # Row of the modulation table that leaves a token alone (text-like kinds in a modulated branch).
 UNTIMED = 0
 
@@ -282,9 +287,7 @@ class MogaoTransformer(nn.Module):
         from torch._inductor import list_mode_options
 
         register()
-        options = list_mode_options(mode, dynamic=True)
-        # What enters a product of one row is computed once, not once for each output.
-        options |= {"realize_acc_reads_threshold": 2}
+        options = list_mode_options(mode, dynamic=True) | _STEP_OPTIONS
         steps = {
             step.__name__: torch.compile(step, dynamic=True, fullgraph=True, options=options)
             for step in (self.text_step, self.picture_step)

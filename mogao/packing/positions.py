@@ -21,12 +21,13 @@ def text_positions(time: int, num_tokens: int, config: PositionsConfig) -> Posit
     Source: arXiv 2505.05472, IL-RoPE (`text_axes: zero`); `same` equals the one-axis rotary
     embedding of a language model, docs/decisions.md.
     """
-    times = np.arange(time, time + num_tokens, dtype=np.float32)
     spread = isinstance(config, MRopeConfig) or (
         isinstance(config, IlRopeConfig) and config.text_axes == "same"
     )
-    space = times if spread else np.zeros_like(times)
-    return np.stack([times, space, space], axis=1)
+    positions = np.zeros((num_tokens, 3), np.float32)
+    axes = slice(None) if spread else slice(1)
+    positions[:, axes] = np.arange(time, time + num_tokens, dtype=np.float32)[:, None]
+    return positions
 
 
 def image_positions(time: int, grid: tuple[int, int], config: PositionsConfig) -> Positions:

@@ -241,10 +241,13 @@ class Engine:
             with self._changed:
                 if self._has_stopped:
                     raise CancelledError("the engine has stopped")
+                is_known = self._some_are_ready()
                 self._asked.append(ask)
                 if ticket.num_late < MOST_LATE:
                     self._slow.discard(ticket)
-                self._changed.notify_all()
+                # Between the first and the last that it waits for, the worker need not look.
+                if not is_known or self._all_wait():
+                    self._changed.notify_all()
         return ask
 
     def _forget(self, ticket: Ticket[Any]) -> None:

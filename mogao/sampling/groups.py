@@ -133,27 +133,20 @@ class CommitGroup:
 
     def _lengths(self) -> list[tuple[Plane, int]]:
         """Tokens that each plane gains."""
-        pairs = list(zip(self.planes, self.runs, strict=True))
-        return [
-            (plane, sum(run.length for at, run in pairs if at is plane))
-            for plane in dict.fromkeys(self.planes)
-        ]
+        gained = dict.fromkeys(self.planes, 0)
+        for plane, run in zip(self.planes, self.runs, strict=True):
+            gained[plane] += run.length
+        return list(gained.items())
 
     def _ranges(self, query: Run, rule: MaskRule) -> list[tuple[Plane, int, int]]:
         """Rows of each plane that a run sees: history by the rule, own copies by the own table."""
         earlier = planes_read(rule, query.kind)
-        ranges = []
-        for plane in Plane:
-            committed = self.cache.lengths[plane]
-            own = sum(
-                run.length
-                for run, at in zip(self.runs, self.planes, strict=True)
-                if at is plane and bool(rule.own[query.kind, run.kind])
-            )
-            start = 0 if plane in earlier else committed
-            if committed + own > start:
-                ranges.append((plane, start, committed + own))
-        return ranges
+        stops = list(self.cache.lengths)
+        for run, plane in zip(self.runs, self.planes, strict=True):
+            stops[plane] += run.length * bool(rule.own[query.kind, run.kind])
+        starts = [0 if plane in earlier else self.cache.lengths[plane] for plane in Plane]
+        whole = zip(Plane, starts, stops, strict=True)
+        return [(plane, start, stop) for plane, start, stop in whole if stop > start]
 
     def _bias(
         self, run: Run, ranges: Sequence[tuple[Plane, int, int]]

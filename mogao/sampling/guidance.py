@@ -17,6 +17,7 @@ from torch import Tensor
 from mogao.config import Curve, Drop, ImageSamplingConfig, Preset, value_at
 from mogao.packing.layout import TokenKind
 from mogao.packing.spans import Span, keep
+from mogao.sampling.batches import Velocities
 from mogao.sampling.cache import KVCache
 from mogao.sampling.groups import DenoiseGroup, Run
 from mogao.sampling.image import Latents
@@ -159,7 +160,6 @@ class GuidedVelocity:
 
     Attributes:
         evaluations: Network evaluations so far, every branch counted.
-        clean: What the last call's latents would become if the flow went straight on.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class GuidedVelocity:
         boundaries: Sequence[Sequence[Run]],
     ) -> None:
         self.evaluations = 0
-        self.clean: Latents | None = None
+        self._last: tuple[Latents, float, Latents] | None = None
         self._runner, self._guidance, self._caches = runner, guidance, caches
         self._positions, self._boundaries = positions, boundaries
         self._groups: dict[tuple[int, ...], DenoiseGroup] = {}
@@ -192,11 +192,21 @@ class GuidedVelocity:
                 Run(TokenKind.NOISY, self._positions[i], latents, t),
             )
         ]
-        velocities = self._runner.velocity(self._groups[needed], runs)
+
+        def combine(velocities: Velocities) -> Latents:
+            return self._guidance.combine(dict(zip(needed, velocities, strict=True)), t)
+
+        guided = self._runner.velocity(self._groups[needed], runs, combine=combine)
         self.evaluations += len(needed)
-        guided = self._guidance.combine(dict(zip(needed, velocities, strict=True)), t)
-        self.clean = latents - t * guided
+        self._last = (latents, t, guided)
         return guided
+
+    @property
+    def clean(self) -> Latents:
+        """What the last call's latents would become if the flow went straight on."""
+        assert self._last is not None
+        latents, t, guided = self._last
+        return latents - t * guided
 
 
 def _sum(branches: Sequence[Branch]) -> Branch:

@@ -14,10 +14,17 @@ from typing import Any, TypeVar, cast
 from torch import Tensor
 
 from mogao.model.transformer import MogaoTransformer
-from mogao.sampling.batches import Velocities
 from mogao.sampling.events import Event
 from mogao.sampling.groups import CommitGroup, DenoiseGroup, Run
-from mogao.sampling.runner import CommitStep, DenoiseStep, Read, Runner, Task
+from mogao.sampling.runner import (
+    Combine,
+    CommitStep,
+    DenoiseStep,
+    Read,
+    Runner,
+    Task,
+    as_they_are,
+)
 from mogao.sampling.slabs import SlabPool
 from mogao.sampling.tickets import Ask, Call, Work
 
@@ -42,10 +49,12 @@ class JoinedRunner(Runner):
         """Read what each group holds into its cache; see `Runner`."""
         return cast("Read", self._ask(CommitStep(groups)).wait())
 
-    def velocity(self, group: DenoiseGroup, runs: Sequence[Run]) -> Velocities:
-        """Return the velocity of one picture under each context of the group; see `Runner`."""
+    def velocity(
+        self, group: DenoiseGroup, runs: Sequence[Run], *, combine: Combine = as_they_are
+    ) -> Tensor:
+        """Return the velocity of one picture, combined by the worker; see `Runner`."""
         group.runs = tuple(runs)
-        return cast("Tensor", self._ask(DenoiseStep(group)).wait())
+        return cast("Tensor", self._ask(DenoiseStep(group, combine)).wait())
 
     def play(self, task: Task[Result]) -> Generator[Event, None, Result]:
         """Run a task to its end; the worker needs no thread between its steps. See `Runner`."""

@@ -160,6 +160,7 @@ class InterleavedLoop:
             generator=self._state.generator,
             history=self._state.transcript.text_ids,
             grammar=plan.grammar,
+            whole=plan.whole_texts,
         )
 
     def _finish_text(self, writer: TextWriter, before: Mark) -> None:
@@ -242,7 +243,6 @@ class InterleavedLoop:
         is_due = number in every if isinstance(every, tuple) else number % every == 0
         if config.previews == "none" or not is_due:
             return None
-        assert velocity.clean is not None
         if config.previews == "decoder":
             return self._state.codes.picture(velocity.clean, grid)
         return self._state.codes.rough_picture(velocity.clean, grid)

@@ -33,6 +33,7 @@ class Plan:
         only_image: One picture and nothing else.
         grammar: Rule on the tokens of all texts.
         tags: Of the texts that are written; guidance can leave them out by tag.
+        whole_texts: Nobody reads a text while it is written: it comes as one event.
         images: Pictures drawn.
         text_tokens: Text tokens written.
         end: When the call must end, on the monotonic clock.
@@ -47,6 +48,7 @@ class Plan:
     only_image: bool = False
     grammar: Grammar | None = None
     tags: tuple[str, ...] = ()
+    whole_texts: bool = False
     images: int = 0
     text_tokens: int = 0
     end: float | None = None

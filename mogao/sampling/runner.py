@@ -43,11 +43,25 @@ class CommitStep:
         return sum(run.length for group in self.groups for run in group.runs)
 
 
+Combine = Callable[[Velocities], Tensor]
+
+
+def as_they_are(velocities: Velocities) -> Velocities:
+    """Return what it is given."""
+    return velocities
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DenoiseStep:
-    """One picture under several contexts; nothing is committed."""
+    """One picture under several contexts; nothing is committed.
+
+    Attributes:
+        group: The picture.
+        combine: What becomes of its velocities, done by whoever runs the step.
+    """
 
     group: DenoiseGroup
+    combine: Combine = as_they_are
 
     @property
     def num_tokens(self) -> int:
@@ -80,16 +94,18 @@ class Runner:
         assert isinstance(result, list)
         return result
 
-    def velocity(self, group: DenoiseGroup, runs: Sequence[Run]) -> Velocities:
-        """Return the velocity of one picture under each context of the group."""
+    def velocity(
+        self, group: DenoiseGroup, runs: Sequence[Run], *, combine: Combine = as_they_are
+    ) -> Tensor:
+        """Return what `combine` makes of a picture's velocities, one of each context."""
         group.runs = tuple(runs)
-        (result,) = run_together(self.transformer, [DenoiseStep(group)])
+        (result,) = run_together(self.transformer, [DenoiseStep(group, combine)])
         assert isinstance(result, Tensor)
         return result
 
     def play(self, task: Task[Result]) -> Generator[Event, None, Result]:
         """Run a task to its end: its events are the caller's, what it returns is returned."""
-        came: Read | Velocities | None = None
+        came: Read | Tensor | None = None
         with closing(task):
             while True:
                 try:
@@ -127,7 +143,7 @@ def slab_pool(transformer: MogaoTransformer, *, num_slots: int = 1) -> SlabPool:
     return SlabPool(transformer.config, dtype=dtype, device=device, num_slots=num_slots)
 
 
-def run_together(transformer: MogaoTransformer, steps: Sequence[Step]) -> list[Read | Velocities]:
+def run_together(transformer: MogaoTransformer, steps: Sequence[Step]) -> list[Read | Tensor]:
     """Run any mix of steps: linear layers shared, attention per group.
 
     It is one forward pass, but that a compiled model runs apart what it has one function for: texts
@@ -152,10 +168,10 @@ def run_together(transformer: MogaoTransformer, steps: Sequence[Step]) -> list[R
             known |= {id(group): row for group, row in zip(drawn.members, found, strict=True)}
     if rest:
         known |= _run_groups(transformer, rest)
-    results: list[Read | Velocities] = []
+    results: list[Read | Tensor] = []
     for step in steps:
         if isinstance(step, DenoiseStep):
-            results.append(known[id(step.group)])
+            results.append(step.combine(known[id(step.group)]))
         else:
             results.append([known.get(id(group)) for group in step.groups])
     for group in groups:  # last: a step that fails can be run again

@@ -177,13 +177,16 @@ class Session:
         Raises:
             RequestError: The document is empty, or the grammar leaves no token.
         """
-        events = self.stream(
+        plan = Plan(
+            generation or self.generation,
             max_tokens=max_tokens,
             forbid_images=True,
             grammar=grammar,
             tags=tags,
-            generation=generation,
+            whole_texts=True,
         )
+        self._check(plan)
+        events = _inferring(self._events(plan))
         return "".join(event.text for event in events if isinstance(event, TextDelta))
 
     def generate_image(

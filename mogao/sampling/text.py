@@ -113,6 +113,7 @@ class TextWriter:
         generator: torch.Generator,
         history: Sequence[int] = (),
         grammar: Grammar | None = None,
+        whole: bool = False,
     ) -> None:
         """Begin a text.
 
@@ -123,6 +124,7 @@ class TextWriter:
             generator: Source of all draws.
             history: Text tokens before this text, for the repetition penalty.
             grammar: Rule on the tokens.
+            whole: Whether all characters are held back until the text ends.
         """
         self.ids: list[int] = []
         self.is_stopped = False
@@ -130,6 +132,7 @@ class TextWriter:
         self._generator, self._seen, self._grammar = generator, set(history), grammar
         self._decoder = tokenizer.decode_stream()
         self._stops = StopStrings(config.stop)
+        self._whole, self._text = whole, ""
         self._log_probs: list[float] = []
         self.log_prob: float | None = None
 
@@ -158,15 +161,15 @@ class TextWriter:
         self._seen.add(token)
         if self.log_prob is not None:
             self._log_probs.append(self.log_prob)
-        text = self._stops.push(self._decoder.push(token))
+        self._text += self._stops.push(self._decoder.push(token))
         self.is_stopped = self._stops.is_found
-        return self._delta(text)
+        return None if self._whole else self._delta()
 
     def flush(self) -> TextDelta | None:
         """End the text; return the characters held back until now."""
-        if self.is_stopped:
-            return None
-        return self._delta(self._stops.push(self._decoder.flush()) + self._stops.flush())
+        if not self.is_stopped:
+            self._text += self._stops.push(self._decoder.flush()) + self._stops.flush()
+        return self._delta()
 
     def finish(self) -> list[int]:
         """Return the ids of the text that stands; those of a stop string are not among them."""
@@ -174,9 +177,10 @@ class TextWriter:
             return self.ids
         return self._tokenizer.encode(self._stops.shown)
 
-    def _delta(self, text: str) -> TextDelta | None:
-        if not text:
+    def _delta(self) -> TextDelta | None:
+        if not self._text:
             return None
+        text, self._text = self._text, ""
         log_probs, self._log_probs = tuple(self._log_probs), []
         return TextDelta(text, log_probs)
 

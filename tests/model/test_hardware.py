@@ -36,7 +36,10 @@ def test_workers_end_and_come_back() -> None:
 
 
 @needs_two
-def test_a_thread_that_computes_alone_has_no_workers_and_others_keep_theirs() -> None:
+@pytest.mark.parametrize("is_told", [False, True])
+def test_a_thread_that_computes_alone_has_no_workers_and_others_keep_theirs(is_told) -> None:
+    if is_told:
+        torch.set_num_threads(torch.get_num_threads())
     x = torch.randn(2048, 512)
     found: list[tuple[int, int]] = []
 

@@ -168,6 +168,16 @@ def test_log_probabilities_on_request() -> None:
     assert delta.log_probs == pytest.approx((float(expected),))
 
 
+@pytest.mark.parametrize("text", ["an EN and more", "then END of it", "\u00e9\u20ac", ""])
+def test_a_whole_text_comes_as_one_piece_when_it_ends(text: str) -> None:
+    config = TextSamplingConfig(stop=("END",), log_probs=True)
+    streamed, pieces = write(text, config)
+    writer, shown = write(text, config, whole=True)
+    assert shown == ["".join(pieces)] * bool(pieces)
+    assert len(pieces) != 1
+    assert (writer.finish(), writer.is_stopped) == (streamed.finish(), streamed.is_stopped)
+
+
 class Digits:
     """Three digits, then the end."""
 
