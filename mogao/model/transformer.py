@@ -32,7 +32,6 @@ from mogao.packing.pack import PackedBatch
 _STEP_OPTIONS = {
     "realize_acc_reads_threshold": 2,  # what enters a product of one row is computed once
     "realize_opcount_threshold": 10,  # cosines and sines too, not once for each head and layer
-    "cpp_wrapper": True,  # no Python between the parts of a step
 }
 # Row of the modulation table that leaves a token alone (text-like kinds in a modulated branch).
 UNTIMED = 0
@@ -288,6 +287,8 @@ class MogaoTransformer(nn.Module):
 
         register()
         options = list_mode_options(mode, dynamic=True) | _STEP_OPTIONS
+        # No Python between the parts of a step.
+        options["cpp_wrapper"] = self.embedding.tokens.weight.device.type == "cpu"
         steps = {
             step.__name__: torch.compile(step, dynamic=True, fullgraph=True, options=options)
             for step in (self.text_step, self.picture_step)
