@@ -37,6 +37,11 @@ inline void load(const uint16_t* row, int piece, Floats& even, Floats& odd) {
   std::memcpy(&odd, &high, sizeof odd);
 }
 
+// Keys and values lie apart: while one is read, memory brings the other.
+inline void prefetch(const uint16_t* row) {
+  for (int entry = 0; entry < HEAD_DIM; entry += 32) __builtin_prefetch(row + entry);
+}
+
 template <int N>
 inline float sum_of(const float* values) {
   if constexpr (N == 1) {
@@ -88,6 +93,7 @@ void attend(const Floats (&query)[GROUP][2][PIECES], const uint16_t* keys, const
     const int count = static_cast<int>(rows - start < BLOCK ? rows - start : BLOCK);
     for (int j = 0; j < count; j++) {
       const uint16_t* row = keys + (start + j) * key_stride;
+      prefetch(values + (start + j) * value_stride);
       Floats products[GROUP] = {};
       for (int piece = 0; piece < PIECES; piece++) {
         Floats even, odd;
@@ -120,6 +126,7 @@ void attend(const Floats (&query)[GROUP][2][PIECES], const uint16_t* keys, const
     }
     for (int j = 0; j < count; j++) {
       const uint16_t* row = values + (start + j) * value_stride;
+      if (start + j + BLOCK < rows) prefetch(keys + (start + j + BLOCK) * key_stride);
       for (int piece = 0; piece < PIECES; piece++) {
         Floats even, odd;
         load(row, piece, even, odd);
