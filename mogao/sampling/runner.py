@@ -44,6 +44,7 @@ class CommitStep:
 
 
 Combine = Callable[[Velocities], Tensor]
+"""Makes one tensor of the velocities of a picture, one of each context."""
 
 
 def as_they_are(velocities: Velocities) -> Velocities:
@@ -73,8 +74,8 @@ Step = CommitStep | DenoiseStep
 Read = list[Float32[Tensor, "1 vocab"] | None]
 """Of each group the next-token logits behind its last text token; None where it is a picture."""
 Task = Generator[Step | Event, Any, Result]
-"""Work of many steps: yields a step and is sent what came of it (`Read`, `Velocities`), or yields
-an event. It does not care who runs its steps, nor in which thread."""
+"""Work of many steps: yields a step and is sent what came of it (`Read`, or what a step's
+`combine` returns), or yields an event. It does not care who runs its steps, nor in which thread."""
 
 
 class Runner:
